@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganic import models
-from ganic.errors import ModelFormatError, TrainingError
+from ganic.errors import ModelFormatError
 from ganic.jpeg.modern_objective import ModernTable
 from ganic.jpeg.objective import GENERATOR
 from ganic.jpeg.recipe import table_of
 from ganic.models import ModelInfo
-from ganic.training import checkpoint, recipes
+from ganic.training import checkpoint
 from ganic.training.recipes import Recipe
-
-METRICS = "metrics.jsonl"
+from ganic.training.run_log import run_recipe
 
 
 def config_of(recipe: Recipe) -> dict[str, Any]:
@@ -71,7 +69,7 @@ def export_run(run_dir: Path, target: Path, name: str, *, card: str = "") -> Mod
 
     The recipe is the one that the run itself noted. Raises TrainingError where there is no run.
     """
-    recipe = recipe_of(run_dir)
+    recipe = run_recipe(run_dir)
     prefix = f"{GENERATOR}."
     weights = {
         key.removeprefix(prefix): value
@@ -79,17 +77,3 @@ def export_run(run_dir: Path, target: Path, name: str, *, card: str = "") -> Mod
         if key.startswith(prefix)
     }
     return save(target, name, config_of(recipe), weights, card=card)
-
-
-def recipe_of(run_dir: Path) -> Recipe:
-    """The recipe that a run last started with, from its metrics."""
-    path = run_dir / METRICS
-    try:
-        records = [
-            json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if '"recipe"' in line
-        ]
-        return recipes.parse(records[-1]["recipe"], source=str(path))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise TrainingError(
-            f"{path}: holds no recipe ({error}); name the folder of a training run"
-        ) from error

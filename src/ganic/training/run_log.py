@@ -40,6 +40,9 @@ from ganic.training.store import Skipped
 
 LOGGER = logging.getLogger("ganic.training")
 
+METRICS = "metrics.jsonl"
+"""Name of the log in a run's folder."""
+
 
 class Means:
     """Running means of named numbers."""
@@ -67,7 +70,7 @@ class RunLog:
     def __init__(self, run_dir: Path, *, steps: int, step: int, leads: bool, quiet: bool) -> None:
         """Lines of ``metrics.jsonl`` from after ``step`` are dropped: those steps are run again."""
         self._run_dir, self._leads = run_dir, leads
-        self._path = run_dir / "metrics.jsonl"
+        self._path = run_dir / METRICS
         if leads:
             _drop_after(self._path, step)
         bar = leads and not quiet and sys.stderr.isatty()
@@ -155,11 +158,16 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def run_recipe(run_dir: Path) -> Recipe:
-    """The recipe that a run's log begins with. Raises TrainingError where there is none."""
+    """The recipe that a run last started with, from its log: a run may be resumed with other settings.
+
+    Raises TrainingError where there is none.
+    """
+    path = run_dir / METRICS
     try:
-        with (run_dir / "metrics.jsonl").open(encoding="utf-8") as log:
-            return Recipe.model_validate(json.loads(log.readline())["recipe"])
-    except (OSError, ValueError, KeyError) as error:
+        with path.open(encoding="utf-8") as log:
+            starts = [record for line in log if (record := json.loads(line))["event"] == "start"]
+        return Recipe.model_validate(starts[-1]["recipe"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise TrainingError(
-            f"{run_dir}: no readable metrics.jsonl, so this is no run folder ({error})"
+            f"{path}: holds no recipe ({error}); name the folder of a training run"
         ) from error
