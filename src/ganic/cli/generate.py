@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from ganic.cli import options
+from ganic.cli.progress import bar
 
 if TYPE_CHECKING:
     from ganic.jpeg.model import Precision
@@ -97,7 +95,7 @@ def command(
         raise UsageError(
             f"size: {size}; {loaded.name} makes {loaded.generator.size} x {loaded.generator.size} pixels"
         )
-    with _progress(count, quiet or as_json) as advance:
+    with bar(count, "generating", silent=quiet or as_json) as show:
         summary = generate(
             loaded,
             count,
@@ -109,7 +107,7 @@ def command(
             batch=batch,
             resume=resume,
             overwrite=force,
-            progress=advance,
+            progress=show,
         )
     if as_json:
         record = {
@@ -131,18 +129,3 @@ def command(
             f"({size_bpp:.3f} bpp), {summary.pictures_per_second:,.0f} pictures per second",
             err=True,
         )
-
-
-@contextmanager
-def _progress(count: int, silent: bool) -> Iterator[Callable[[int], None] | None]:
-    """What is to be called with the number of pictures done; a bar only where somebody looks at it."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("generating", total=count)
-        yield lambda done: progress.update(task, completed=done)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from ganic.cli import options
+from ganic.cli.progress import bar
 from ganic.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from ganic.ganz.budget import Progress, Report
+    from ganic.ganz.budget import Progress
     from ganic.ganz.model import FirstLayer
 
 
@@ -103,7 +101,12 @@ def command(
     first = layer
     if first == "auto":
         first = "structured" if loaded.basis is None else "basis"
-    with _bar(steps, quiet or as_json) as report:
+    with bar(steps, "recovering", silent=quiet or as_json) as show:
+
+        def report(progress: Progress) -> None:
+            if show is not None:
+                show(progress.step, f"recovering, misfit {float(progress.best.mean()):.2e}")
+
         how = experiments.How(Settings(steps, seconds, finish=0.5), restarts, seed, report=report)
         recovery = experiments.sense(
             loaded,
@@ -135,24 +138,3 @@ def command(
         write_atomic(output, lambda file: image.save(file, "PNG"), overwrite=force)
         record["output"] = output
     click.echo(json.dumps(record) if as_json else line)
-
-
-@contextmanager
-def _bar(steps: int, quiet: bool) -> Iterator[Report | None]:
-    """A progress bar with the current residual, where somebody looks at it."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("recovering", total=steps)
-
-        def report(progress: Progress) -> None:
-            text = f"recovering, misfit {float(progress.best.mean()):.2e}"
-            bar.update(task, completed=progress.step, description=text)
-
-        yield report
