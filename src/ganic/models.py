@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFile", "ModelInfo", "System", "digest", "find", "list_models", "load", "read_info", "save"]
 
-System = Literal["extreme", "ganz", "jpeg"]
+System = Literal["extreme", "ganz", "jpeg", "segmentation"]
 
 FORMAT = 1
 ID_BYTES = 6

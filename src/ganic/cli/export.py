@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ganic.cli import jobs, options
-from ganic.errors import TrainingError
+from ganic.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
     from ganic.models import ModelInfo
@@ -20,9 +19,16 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", help="Default: NAME.safetensors in the current folder.")
 @click.option("--name", help="The model's name. Default: that of the folder.")
 @click.option("--card", type=click.Path(exists=True, dir_okay=False), help="The model card, a Markdown file.")
+@click.option(
+    "--fidelity",
+    metavar="RUN_DIR",
+    help="Codecs: a run that trained a second generator, for distortion alone, on the same encoder.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @options.debug_option
-def command(run_dir: str, output: str | None, name: str | None, card: str | None, force: bool) -> None:
+def command(
+    run_dir: str, output: str | None, name: str | None, card: str | None, fidelity: str | None, force: bool
+) -> None:
     """Make a model file from the averaged weights of a training run's last checkpoint.
 
     Put the file into a folder that $GANIC_MODELS names, or give its path to --model.
@@ -32,16 +38,20 @@ def command(run_dir: str, output: str | None, name: str | None, card: str | None
     jobs.check_target(jobs.Job(run_dir, target), force)
     jobs.make_folder(target)
     text = Path(card).read_text(encoding="utf-8") if card else ""
-    model = _export(Path(run_dir), Path(target), name, text)
+    model = _export(Path(run_dir), Path(target), name, text, None if fidelity is None else Path(fidelity))
     click.echo(f"{model.path}: {model.name} ({model.model_id.hex()}), {model.file_bytes:,} bytes", err=True)
 
 
-def _export(run_dir: Path, target: Path, name: str, card: str) -> ModelInfo:
-    system = _system(run_dir)
+def _export(run_dir: Path, target: Path, name: str, card: str, fidelity: Path | None) -> ModelInfo:
+    from ganic.training.run_log import run_recipe
+
+    system = run_recipe(run_dir).system
+    if fidelity is not None and system != "extreme":
+        raise UsageError("--fidelity: only models of the generative codec have a second generator")
     if system == "extreme":
         from ganic.extreme.export import export_run
 
-        return export_run(run_dir, target, name, card=card)
+        return export_run(run_dir, target, name, card=card, fidelity=fidelity)
     if system == "jpeg":
         from ganic.jpeg.export import export_run as export_jpeg
 
@@ -50,15 +60,8 @@ def _export(run_dir: Path, target: Path, name: str, card: str) -> ModelInfo:
         from ganic.ganz.export import export_run as export_ganz
 
         return export_ganz(run_dir, target, name, card=card)
+    if system == "segmentation":
+        from ganic.segmentation.export import export_run as export_segmenter
+
+        return export_segmenter(run_dir, target, name, card=card)
     raise TrainingError(f"{run_dir}: runs of the system {system!r} cannot be exported with this command")
-
-
-def _system(run_dir: Path) -> object:
-    """Of the recipe that the run's log begins with."""
-    try:
-        with (run_dir / "metrics.jsonl").open(encoding="utf-8") as log:
-            return json.loads(log.readline())["recipe"]["system"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise TrainingError(
-            f"{run_dir}: has no metrics.jsonl of a run; name the folder of a training run"
-        ) from error

@@ -112,6 +112,10 @@ def _objective(recipe: Recipe) -> Objective:
         from ganic.ganz.recipe import build as build_ganz
 
         return build_ganz(recipe)
+    if recipe.system == "segmentation":
+        from ganic.segmentation.recipe import build as build_segmentation
+
+        return build_segmentation(recipe)
     from ganic.jpeg.recipe import build as build_jpeg
 
     return build_jpeg(recipe)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ganic import models
@@ -16,34 +17,45 @@ from ganic.errors import TrainingError
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import SCALE_MAX, SCALE_MIN, SCALES, Prior
+from ganic.extreme.selective_objective import SelectiveSettings
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
-from ganic.training.sources import expand
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def export_run(run_dir: Path, output: Path, name: str, *, card: str = "") -> models.ModelInfo:
+def export_run(
+    run_dir: Path, output: Path, name: str, *, card: str = "", fidelity: Path | None = None
+) -> models.ModelInfo:
     """Write the averaged weights of a run's newest checkpoint as a model file.
 
-    The generator of the run that an adversarial stage started from (the recipe's ``init``) goes along: it
-    decodes the same files at ``fidelity`` 1.
+    ``fidelity`` is another run that trained a generator for the same encoder and entropy model, for
+    distortion alone: that generator goes along and decodes the same files at ``fidelity`` 1.
 
     Raises:
-        TrainingError: there is no checkpoint, or the run did not train the compact networks.
+        TrainingError: there is no checkpoint, the run did not train the compact networks, or the encoders of
+            the two runs differ.
         OutputError: the file cannot be written.
     """
     recipe = run_recipe(run_dir)
-    if recipe.system != "extreme" or recipe.objective.get("arch", "compact") != "compact":
+    arch = recipe.objective.get("arch", "compact")
+    if recipe.system != "extreme" or arch == "agustsson2019":
         raise TrainingError(f"{run_dir}: this run trained no compact codec, so there is nothing to export")
-    settings = recipe.objective_as(CompactSettings)
-    model = CompactModel(settings.architecture)
-    model.load_state_dict(_part(checkpoint.weights(run_dir), "codec"))
+    if arch == "compact":
+        architecture = recipe.objective_as(CompactSettings).architecture
+    else:
+        architecture = recipe.objective_as(SelectiveSettings).codec
+    model = CompactModel(architecture)
+    weights = checkpoint.weights(run_dir)
+    model.load_state_dict(_part(weights, "codec"))
     generator = None
-    if settings.stage == "adversarial" and recipe.init is not None:
-        generator = _part(checkpoint.weights(expand(recipe.init)), "codec.generator")
+    if fidelity is not None:
+        other = checkpoint.weights(fidelity)
+        if not torch.equal(other["codec.encoder.out.weight"], weights["codec.encoder.out.weight"]):
+            raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
+        generator = _part(other, "codec.generator")
     tensors = model_tensors(model, distortion_generator=generator)
-    return models.save(output, name, "extreme", settings.architecture.config(), tensors, card=card)
+    return models.save(output, name, "extreme", architecture.config(), tensors, card=card)
 
 
 def model_tensors(

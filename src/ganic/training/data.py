@@ -76,7 +76,12 @@ class PictureBatches:
             raise RecipeError(
                 f"{recipe.source}: data.sources: missing; name folders of pictures or .tar shards"
             )
-        found = sources.find(settings.sources, settings.maps, class_folders=settings.classes == "folders")
+        found = sources.find(
+            settings.sources,
+            settings.maps,
+            map_names=settings.map_names,
+            class_folders=settings.classes == "folders",
+        )
         kept, excluded, unmatched = sources.exclude(found, settings.exclude)
         pictures = store.fill(
             kept,

@@ -1,7 +1,7 @@
 """Recipes: the exact run that makes a model, as TOML.
 
     name = "photo"                  # names the run and the exported model
-    system = "extreme"              # whose objective: extreme, jpeg or ganz
+    system = "extreme"              # whose objective: extreme, jpeg, ganz or segmentation
     steps = 200_000
     batch = 16                      # over all processes together
     crop = 256
@@ -43,6 +43,7 @@ Count = Annotated[int, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class Table(BaseModel):
@@ -108,6 +109,10 @@ class Data(Table):
     near: Annotated[int, Field(ge=0, le=31)] = 8  # "looks like": bits of difference between 64-bit hashes
     classes: Literal["none", "folders", "shards"] = "none"  # label: first folder level, or .cls in shards
     maps: tuple[str, ...] = ()  # one folder of label maps (.png, same names) per source; in shards: .seg.png
+    map_names: tuple[str, str] | None = None  # the end of a picture's name, and what its map has instead
+    map_values: tuple[
+        Byte, ...
+    ] = ()  # the label that each value in the files means; others: 255; none: itself
     box: tuple[Count, Count, Positive, Positive] | None = (
         None  # left, top, width, height cut from every picture
     )
@@ -123,6 +128,10 @@ class Data(Table):
     def _consistent(self) -> Self:
         if self.maps and len(self.maps) != len(self.sources):
             raise ValueError("maps needs one folder per source")
+        if self.map_names and not self.maps:
+            raise ValueError("map_names needs maps")
+        if len(self.map_values) > 256:
+            raise ValueError("map_values has more than 256 values")
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale needs its smaller number first")
         return self
@@ -148,7 +157,7 @@ class Recipe(Table):
     """A whole run; ``system`` tells whose objective the ``[objective]`` table describes."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    system: Literal["extreme", "jpeg", "ganz"]
+    system: Literal["extreme", "jpeg", "ganz", "segmentation"]
     seed: Count = 0
     steps: Positive
     batch: Positive  # pictures per step, over all processes together
@@ -160,6 +169,7 @@ class Recipe(Table):
     cpu_threads: Count = 0  # 0: torch's own choice
     bad_steps: Count = 0  # steps in a row that may be left out, their loss not being finite, before giving up
     init: str | None = None  # a run folder or checkpoint whose weights (averaged, where kept) start this run
+    fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50
     sample_every: Count = 1000  # 0: never
     validate_every: Count = 0  # 0: never

@@ -156,7 +156,8 @@ class RunState:
             torch.manual_seed((self.recipe.seed << 20) + self.team.rank + 1 + (state.step << 44))
 
     def _initialise(self, path: str) -> None:
-        """Start from another run's weights: each network that it has; the others stay as they are."""
+        """Start from another run's weights: each network that it has; the others, and tensors that the recipe
+        calls fresh, stay as they are."""
         found = checkpoint.weights(expand(path))
         known = {name.split(".", 1)[0] for name in found}
         chosen = [name for name in self.networks if name in known]
@@ -166,7 +167,7 @@ class RunState:
         own = {
             name: value
             for name, value in self.networks.state_dict().items()
-            if name.split(".", 1)[0] in chosen
+            if name.split(".", 1)[0] in chosen and not name.startswith(self.recipe.fresh)
         }
         _copy(found, own, path)
 

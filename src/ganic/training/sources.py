@@ -54,11 +54,18 @@ class Record:
     map: Span | None = None
 
 
-def find(sources: Sequence[str], maps: Sequence[str] = (), *, class_folders: bool = False) -> list[Record]:
+def find(
+    sources: Sequence[str],
+    maps: Sequence[str] = (),
+    *,
+    map_names: tuple[str, str] | None = None,
+    class_folders: bool = False,
+) -> list[Record]:
     """All pictures of ``sources``, in an order that depends on their keys alone.
 
     Each source is a folder (searched recursively, for pictures and for .tar files), a .tar or a .zip file.
     ``maps``: nothing, or one folder per source in which ``key.png`` is the label map of picture ``key``.
+    ``map_names``: the end that every key has, and what stands there in the label map's name instead.
     ``class_folders``: the first folder of a key is its class, numbered in alphabetical order.
     Raises DataError when a source is missing or empty, or a map or class is.
     """
@@ -77,7 +84,9 @@ def find(sources: Sequence[str], maps: Sequence[str] = (), *, class_folders: boo
             )
         if maps:
             folder = expand(maps[number])
-            found = [replace(record, map=Span(folder / f"{record.key}.png")) for record in found]
+            found = [
+                replace(record, map=Span(folder / f"{_map_key(record, map_names)}.png")) for record in found
+            ]
         records += sorted(found, key=lambda record: (record.key, record.name))
     if class_folders:
         records = _classes(records)
@@ -183,6 +192,14 @@ def _zip(path: Path) -> list[Record]:
     except (zipfile.BadZipFile, OSError, struct.error) as error:
         raise DataError(f"{path}: not a readable zip file ({error}); fetch it again") from error
     return records
+
+
+def _map_key(record: Record, ends: tuple[str, str] | None) -> str:
+    if ends is None:
+        return record.key
+    if not record.key.endswith(ends[0]):
+        raise DataError(f"{record.name}: its name does not end in {ends[0]}; check [data] map_names")
+    return record.key.removesuffix(ends[0]) + ends[1]
 
 
 def _member(path: Path, key: str, parts: dict[str, tuple[Span, str]]) -> Record | None:

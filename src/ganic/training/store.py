@@ -176,7 +176,9 @@ class _Reader:
         """Raises GanicError or OSError."""
         record = self.records[index]
         picture = images.read(record.picture.read()).image
-        labels = None if record.map is None else _read_map(record.map.read(), picture.size)
+        labels = None
+        if record.map is not None:
+            labels = _read_map(record.map.read(), picture.size, self.settings.map_values)
         picture = self._prepared(picture, Image.Resampling.LANCZOS)
         if min(picture.size) < self.crop:  # the header said otherwise
             raise DataError("smaller than the crop")
@@ -227,8 +229,11 @@ class _Reader:
         return image if size == image.size else image.resize(size, resampling)
 
 
-def _read_map(data: bytes, size: tuple[int, int]) -> Image.Image:
-    """A label map as an L image whose values are the labels; raises DataError."""
+def _read_map(data: bytes, size: tuple[int, int], values: Sequence[int]) -> Image.Image:
+    """A label map as an L image whose values are the labels: ``values[v]`` for v in the file, 255 beyond.
+
+    Without ``values``, the file's own.  Raises DataError.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -241,7 +246,7 @@ def _read_map(data: bytes, size: tuple[int, int]) -> Image.Image:
         raise DataError(
             f"its label map has {labels.size[0]} x {labels.size[1]} pixels, the picture {size[0]} x {size[1]}"
         )
-    return labels
+    return labels.point([*values, *[255] * (256 - len(values))]) if values else labels
 
 
 def _labels(records: Sequence[Record], settings: Data) -> NDArray[np.int64] | None:

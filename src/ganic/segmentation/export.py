@@ -1,0 +1,53 @@
+"""From a training run to a model file of the system "segmentation"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganic import models
+from ganic.errors import ModelFormatError, TrainingError
+from ganic.segmentation.network import Segnet, fold
+from ganic.segmentation.objective import PLAYER, Settings
+from ganic.training import checkpoint
+from ganic.training.run_log import run_recipe
+
+
+def export_run(run_dir: Path, output: Path, name: str, *, card: str = "") -> models.ModelInfo:
+    """Write the averaged weights of a run's newest checkpoint as a model file.
+
+    Raises:
+        TrainingError: there is no checkpoint, or the run trained no segmenter.
+        OutputError: the file cannot be written.
+    """
+    recipe = run_recipe(run_dir)
+    if recipe.system != "segmentation":
+        raise TrainingError(f"{run_dir}: is a run of the system {recipe.system!r}, which trains no segmenter")
+    settings = recipe.objective_as(Settings)
+    network = settings.network()
+    prefix = f"{PLAYER}."
+    network.load_state_dict(
+        {
+            key.removeprefix(prefix): value
+            for key, value in checkpoint.weights(run_dir).items()
+            if key.startswith(prefix)
+        }
+    )
+    return models.save(output, name, "segmentation", settings.config(), tensors(network), card=card)
+
+
+def tensors(network: Segnet) -> dict[str, NDArray[Any]]:
+    """A model file's tensors: the folded network, kernels in half precision, biases in single.
+
+    Raises ModelFormatError where half precision overflows.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for key, value in fold(network).items():
+        array = (value.half() if value.ndim > 1 else value.float()).detach().cpu().numpy()
+        if not np.isfinite(array).all():
+            raise ModelFormatError(f"segmenter: {key} has values that are not finite; train it again")
+        arrays[key] = array
+    return arrays
