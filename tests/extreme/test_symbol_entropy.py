@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,3 +151,26 @@ def test_learns_what_there_is_to_learn() -> None:
     bits = -log2_p.gather(-1, q.symbols[..., None])[..., 0].mean((0, 2, 3))
     assert bits[0].item() < 0.05
     assert bits[1].item() == pytest.approx(entropy, abs=0.08)
+
+
+def test_symbols_outside_a_heat_map_are_free() -> None:
+    """Bits are those of the preserved symbols, coded with zeros where there are none."""
+    model, levels = trained(2, 5, features=8), 5
+    heat = (torch.rand(2, 1, 4, 5) < 0.5).float()
+    symbols = torch.randint(levels, (2, 2, 4, 5))
+    other = torch.where(heat > 0, symbols, torch.randint_like(symbols, levels))
+    kept, changed = (
+        replace(q, values=q.values * heat) for q in (quantised(symbols, levels), quantised(other, levels))
+    )
+    with torch.no_grad():
+        bits, log2_p = model(kept, heat), model.log2_probabilities(kept.values)
+        assert torch.equal(model(changed, heat), bits)
+        assert (model(kept) > bits + 1).all()
+        assert not model(kept, torch.zeros_like(heat)).any()
+    for picture in range(2):
+        total = -sum(
+            log2_p[picture, c, y, x, symbols[picture, c, y, x]].item()
+            for c, y, x in itertools.product(range(2), range(4), range(5))
+            if heat[picture, 0, y, x]
+        )
+        assert bits[picture].item() == pytest.approx(total, rel=1e-5)

@@ -16,11 +16,14 @@ through tanh.  Convolutions pad by reflection; transposed ones cannot, and pad w
 
 For C = 8 the encoder has 5.6 M parameters and costs 74 kMAC per pixel, the generator 154.9 M and 657.
 InstanceNorm looks at the whole picture: tiles would disagree, so these networks code pictures whole.
+
+Selective compression (SC) has two encoders more; they are in :mod:`ganic.extreme.published_selective`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +52,8 @@ def _initialised(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
     return conv
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Module:
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Module:
+    """A convolution that pads by reflection: what a network ends in."""
     conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, padding_mode="reflect")
     return _initialised(conv)
 
@@ -58,8 +62,16 @@ def _up(inputs: int, outputs: int) -> nn.Module:
     return _initialised(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1))
 
 
-def _normalised(conv: nn.Module, channels: int) -> nn.Sequential:
+def normalised(conv: nn.Module, channels: int) -> nn.Sequential:
+    """The convolution, InstanceNorm of its ``channels``, ReLU: c7s1-k, c3s1-k, dk, uk."""
     return nn.Sequential(conv, nn.InstanceNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def descent(inputs: int, width: int, halvings: int) -> list[nn.Module]:
+    """c7s1-width, d(2 width), d(4 width), ...: how every encoder begins."""
+    widths = [width << level for level in range(halvings + 1)]
+    first = normalised(convolution(inputs, width, 7), width)
+    return [first, *(normalised(convolution(a, b, 3, stride=2), b) for a, b in pairwise(widths))]
 
 
 class ResidualBlock(nn.Module):
@@ -67,8 +79,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _normalised(_conv(channels, channels, 3), channels)
-        self.second = nn.Sequential(_conv(channels, channels, 3), nn.InstanceNorm2d(channels))
+        self.first = normalised(convolution(channels, channels, 3), channels)
+        self.second = nn.Sequential(convolution(channels, channels, 3), nn.InstanceNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.second(self.first(x))
@@ -81,15 +93,13 @@ class Encoder(nn.Module):
     Args:
         channels: C, the latent's channels.
         width: channels at full resolution.
+        halvings: layers dk: 4 in GC; 3 in SC, whose w is [n, channels, 2h, 2w].
     """
 
-    def __init__(self, channels: int, width: int = WIDTH) -> None:
+    def __init__(self, channels: int, width: int = WIDTH, halvings: int = 4) -> None:
         super().__init__()
-        layers = [_normalised(_conv(3, width, 7), width)]
-        for level in range(4):
-            inputs, outputs = width << level, width << (level + 1)
-            layers.append(_normalised(_conv(inputs, outputs, 3, stride=2), outputs))
-        self.layers = nn.Sequential(*layers, _conv(width << 4, channels, 3))
+        layers = descent(3, width, halvings)
+        self.layers = nn.Sequential(*layers, convolution(width << halvings, channels, 3))
 
     def forward(self, picture: Tensor) -> Tensor:
         """Raises UsageError for other sizes."""
@@ -116,10 +126,10 @@ class Generator(nn.Module):
         super().__init__()
         self.noise = noise
         widest = width << 4
-        layers = [_normalised(_conv(channels + noise, widest, 3), widest)]
+        layers = [normalised(convolution(channels + noise, widest, 3), widest)]
         body = [ResidualBlock(widest) for _ in range(blocks)]
-        up = [_normalised(_up(width << (i + 1), width << i), width << i) for i in (3, 2, 1, 0)]
-        self.layers = nn.Sequential(*layers, *body, *up, _conv(width, 3, 7))
+        up = [normalised(_up(width << (i + 1), width << i), width << i) for i in (3, 2, 1, 0)]
+        self.layers = nn.Sequential(*layers, *body, *up, convolution(width, 3, 7))
 
     def forward(self, w_hat: Tensor, noise: Tensor | None = None) -> Tensor:
         """``noise``: v [n, noise, h, w] in place of a random one."""
@@ -140,7 +150,7 @@ class Reconstruction:
     picture: Tensor
     """x-hat = G([q(E(x)), v]) [n, 3, h, w], float32 in [0, 1]."""
     quantised: Quantised
-    """w-hat = q(E(x))."""
+    """w-hat = q(E(x)); in SC its values are 0 outside the preserved region."""
 
 
 class PublishedCodec(nn.Module):
@@ -175,4 +185,12 @@ class PublishedCodec(nn.Module):
         return Reconstruction(self.generator(values), quantised)
 
 
-__all__ = ["Encoder", "Generator", "PublishedCodec", "Reconstruction"]
+__all__ = [
+    "Encoder",
+    "Generator",
+    "PublishedCodec",
+    "Reconstruction",
+    "convolution",
+    "descent",
+    "normalised",
+]

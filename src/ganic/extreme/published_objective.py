@@ -19,20 +19,33 @@ nominally the paper's.
 As LSGAN (arXiv:1611.04076, Eq. 9) does, G minimises E[f(D(G(z)))] in place of the minimax form's
 -E[g(D(G(z)))].  Without a role for D (``adversarial = matching = 0``) Eq. (2) remains, E[d] + beta H; with
 ``perceptual = 0`` too it is the papers' learned MSE baseline.
+
+With label maps s in the data:
+
+    GC (D+)   D sees s beside every picture; nothing else changes, neither files nor decoder
+    SC        G sees s too, a heat map says which symbols exist, and d is masked: it counts only what is to be
+              preserved, while L_GAN and feature matching judge the whole picture
+
+In SC the original takes the synthesised region's place before d compares: per preserved pixel d weighs as in
+GC, and other pixels add nothing.  Each training picture has a heat map of its own, of random instances (RI)
+or a random box (RB): see :mod:`ganic.extreme.heat_maps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ganic.errors import DataError
 from ganic.extreme.discriminator import LabelMaps, MultiScaleDiscriminator
+from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.published import PublishedCodec, Reconstruction
+from ganic.extreme.published_selective import STRIDE, SelectiveCodec
 from ganic.extreme.symbol_entropy import SymbolEntropy
 from ganic.metrics.perceptual import SqueezeNetDistance
 from ganic.training.adversarial import (
@@ -41,7 +54,7 @@ from ganic.training.adversarial import (
     least_squares_generator,
 )
 from ganic.training.objective import Batch
-from ganic.training.recipes import Count, Positive, Table
+from ganic.training.recipes import Count, Positive, Share, Table
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -65,8 +78,17 @@ class PublishedSettings(Table):
     perceptual: Weight = 12.0  # of the SqueezeNet perceptual distance
     discriminator_width: Positive = 64  # channels of D's first layer; 2, 4, 8 times as many follow
     discriminator_scales: Positive = 3  # D's scales
-    classes: Count = 0  # GC (D+): classes of the label maps that D sees; 0: GC
-    embedding: Count = 0  # length of a learned vector per class; 0: one-hot
+    classes: Count = 0  # GC (D+) and SC: classes of the label maps that D sees; 0: GC
+    embedding: Count = 0  # length of a learned vector per class, for D; 0: one-hot
+    selection: Literal["none", "instances", "boxes", "both"] = "none"  # SC: heat maps RI, RB, or either
+    preserved: Share = 0.25  # RI: share of the instances
+    mask_perceptual: bool = True  # SC: the perceptual distance, too, counts what is preserved only
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.selection != "none" and not self.classes:
+            raise ValueError(f'selection = "{self.selection}" needs label maps: classes must be positive')
+        return self
 
 
 class PublishedObjective:
@@ -77,15 +99,7 @@ class PublishedObjective:
 
     def __init__(self, settings: PublishedSettings) -> None:
         self.settings = settings
-        self.codec = PublishedCodec(
-            settings.channels,
-            levels=settings.levels,
-            sigma=settings.sigma,
-            learned_centres=settings.learned_centres,
-            width=settings.width,
-            blocks=settings.blocks,
-            noise=settings.noise,
-        )
+        self.codec = _codec(settings)
         self.labels = LabelMaps(settings.classes, settings.embedding) if settings.classes else None
         self.discriminator = MultiScaleDiscriminator(
             [settings.discriminator_width << level for level in range(4)],
@@ -121,9 +135,14 @@ class PublishedObjective:
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:
-        """Pairs of an original and its reconstruction."""
-        pictures = batch["image"][:8]
-        return torch.stack([pictures, self.codec(pictures).picture], dim=1).flatten(0, 1)
+        """Originals and their reconstructions; in SC, what of the original is preserved between the two."""
+        some = {name: tensor[:8] for name, tensor in batch.items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # the same regions every time
+            heat = self._heat(some)
+        x, y = some["image"], self._reconstruct(some, heat).picture
+        shown = [x, y] if heat is None else [x, torch.where(_pixels(heat), x, 0.5), y]
+        return torch.stack(shown, dim=1).flatten(0, 1)
 
     @property
     def _plays(self) -> bool:
@@ -132,23 +151,49 @@ class PublishedObjective:
     def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + lambda E[d] + beta E[H(w-hat)] (Eq. 4), for E, G and the entropy model."""
         settings, x = self.settings, batch["image"]
-        out: Reconstruction = self.codec(x)
+        heat = self._heat(batch)
+        out = self._reconstruct(batch, heat)
         y = out.picture
         self._fake = y.detach()
-        mse = (y - x).square().mean((1, 2, 3))
+        kept = y if heat is None else torch.where(_pixels(heat), y, x)  # what d compares with x
+        share = x.new_ones(len(x)) if heat is None else heat.mean((1, 2, 3))
+        mse = (kept - x).square().mean((1, 2, 3))
         # 4: from pixels in [0, 1] to the networks' own [-1, 1], in which the published weight is read.
         terms = {"mse": settings.mse * 4 * mse.mean(), **self._discriminator_terms(x, y, batch)}
         if self._distance is not None:
-            terms["perceptual"] = settings.perceptual * self._distance.to(x.device)(y, x).mean()
+            seen = kept if settings.mask_perceptual else y
+            terms["perceptual"] = settings.perceptual * self._distance.to(x.device)(seen, x).mean()
         stats = {
-            "psnr": (-10 * torch.log10(mse)).mean(),
-            "bpp_bound": x.new_tensor(self.codec.bpp_bound),
+            "psnr": (-10 * torch.log10(mse / share)).mean(),  # of what is preserved
+            "bpp_bound": self.codec.bpp_bound * share.mean(),
         }
+        if heat is not None:
+            stats["preserved"] = share.mean()
         if self.entropy is not None:
-            bpp = self.entropy(out.quantised).mean() / (x.shape[2] * x.shape[3])
+            bpp = self.entropy(out.quantised, heat).mean() / (x.shape[2] * x.shape[3])
             terms["rate"] = settings.beta * bpp
             stats["bpp"] = bpp
         return torch.stack(list(terms.values())).sum(), {**stats, **terms}
+
+    def _reconstruct(self, batch: Batch, heat: Tensor | None) -> Reconstruction:
+        out: Reconstruction = (
+            self.codec(batch["image"]) if heat is None else self.codec(batch["image"], batch["map"], heat)
+        )
+        return out
+
+    def _heat(self, batch: Batch) -> Tensor | None:
+        """SC: random heat maps [n, 1, h / 8, w / 8]; None: GC."""
+        if self.settings.selection == "none":
+            return None
+        labels = self._labelled(batch)
+        n, height, width = labels.shape
+        boxes = random_box(n, height // STRIDE, width // STRIDE).to(labels.device)
+        if self.settings.selection == "boxes":
+            return boxes
+        instances = random_instances(labels, STRIDE, self.settings.preserved)
+        if self.settings.selection == "instances":
+            return instances
+        return torch.where(torch.rand(n, 1, 1, 1).to(labels.device) < 0.5, instances, boxes)
 
     def _discriminator_terms(self, x: Tensor, y: Tensor, batch: Batch) -> dict[str, Tensor]:
         """E[f(D(G(z)))] (Eq. 1) and feature matching (pix2pixHD's Eq. 4), both as means over the scales.
@@ -177,13 +222,39 @@ class PublishedObjective:
         return least_squares_discriminator(real, fake), {"margin": margin}
 
     def _maps(self, batch: Batch) -> Tensor | None:
-        """s of GC (D+), which D sees beside every picture."""
+        """s of GC (D+) and SC, which D sees beside every picture."""
         if self.labels is None:
             return None
-        if "map" not in batch:
-            raise DataError("training data: no label maps, which GC (D+) needs; name them in data.maps")
-        maps: Tensor = self.labels(batch["map"])
+        maps: Tensor = self.labels(self._labelled(batch))
         return maps
+
+    @staticmethod
+    def _labelled(batch: Batch) -> Tensor:
+        if "map" not in batch:
+            raise DataError(
+                "training data: no label maps, which GC (D+) and SC need; name their folder in data.maps"
+            )
+        return batch["map"]
+
+
+def _codec(settings: PublishedSettings) -> PublishedCodec | SelectiveCodec:
+    codec: Callable[..., PublishedCodec | SelectiveCodec] = PublishedCodec
+    if settings.selection != "none":
+        codec = partial(SelectiveCodec, classes=settings.classes)
+    return codec(
+        settings.channels,
+        levels=settings.levels,
+        sigma=settings.sigma,
+        learned_centres=settings.learned_centres,
+        width=settings.width,
+        blocks=settings.blocks,
+        noise=settings.noise,
+    )
+
+
+def _pixels(heat: Tensor) -> Tensor:
+    """A heat map [n, 1, h / 8, w / 8] as a mask of the picture's pixels: bool [n, 1, h, w]."""
+    return (heat > 0).repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3)
 
 
 __all__ = ["PublishedObjective", "PublishedSettings"]

@@ -97,8 +97,11 @@ class SymbolEntropy(nn.Module):
             logits = context.reshape(count, channels, self.levels, height, width).movedim(2, -1)
             return torch.log_softmax(logits + self.factorised[:, None, None, :], -1) / math.log(2)
 
-    def forward(self, quantised: Quantised) -> Tensor:
+    def forward(self, quantised: Quantised, heat: Tensor | None = None) -> Tensor:
         """E[H(w-hat)]: bits of each picture [n], the exact code length -sum log2 p(s_i | ...).
+
+        ``heat`` [n, 1, h, w], ones and zeros: only symbols at its ones exist and cost bits (SC).  The values
+        at its zeros must be 0 already: they are the context that a decoder has.
 
         The gradient reaches the encoder in two ways: through the soft assignment,
         ``-sum_j a_j log2 p_j`` in place of the chosen level's, and through the context.
@@ -106,7 +109,8 @@ class SymbolEntropy(nn.Module):
         log2_p = self.log2_probabilities(quantised.values)
         hard = F.one_hot(quantised.symbols, self.levels).to(log2_p.dtype)
         assignment = hard + (quantised.soft - quantised.soft.detach())
-        return -(assignment * log2_p).flatten(1).sum(1)
+        bits = -(assignment * log2_p).sum(-1)
+        return (bits if heat is None else bits * heat).flatten(1).sum(1)
 
 
 __all__ = ["MaskedConv", "SymbolEntropy", "causal_mask"]
