@@ -32,7 +32,7 @@ def picture() -> Image.Image:
 
 
 def test_the_public_names() -> None:
-    functions = ["decode", "encode", "info", "register_pillow", "verify"]
+    functions = ["decode", "encode", "generate", "info", "register_pillow", "verify"]
     assert ganic.__all__ == sorted([*functions, "Codec", "Info", "__version__", *errors.__all__])
     for name in ganic.__all__:
         assert getattr(ganic, name) is not None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganic._api import Info, decode, encode, info, register_pillow, verify
+from ganic._api import Info, decode, encode, generate, info, register_pillow, verify
 from ganic.errors import (
     CorruptError,
     DataError,
@@ -70,6 +70,7 @@ __all__ = [
     "__version__",
     "decode",
     "encode",
+    "generate",
     "info",
     "register_pillow",
     "verify",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ganic.images import Picture, Source
+    from ganic.labels import Convention, LabelMap
     from ganic.models import System
+    from ganic.regions import Box, Mask, Regions
 
 File = bytes | bytearray | memoryview | str | os.PathLike[str]
 """A .ganic file: its bytes, or its path."""
@@ -34,8 +37,10 @@ class FileCodec(Protocol):
         rate: str | None = None,
         target_bpp: float | None = None,
         target_bytes: int | None = None,
+        regions: Regions | None = None,
+        background: float = 0.4,
     ) -> bytes:
-        """A picture -> a whole file; ``quality`` is 0 .. 1 here."""
+        """A picture -> a whole file; ``quality`` and ``background`` are 0 .. 1 here."""
         ...
 
     def decode(self, data: bytes, *, fidelity: float = 0.0) -> Image.Image:
@@ -67,6 +72,12 @@ class Info:
     """Bytes of each box (ICC profile, EXIF, XMP, alpha) by type."""
     version: int
     """Of the file format."""
+    kept: float = 1.0
+    """Share of the picture that is coded; the rest is synthesised from its labels."""
+    qualities: int = 1
+    """How many different qualities the coded parts have."""
+    labels: dict[str, float] | None = None
+    """Share of the picture by class, where the file has a label map; "void" is what has no label."""
 
 
 def encode(
@@ -77,6 +88,14 @@ def encode(
     rate: str | None = None,
     target_bpp: float | None = None,
     target_size: int | None = None,
+    labels: LabelMap | File | None = None,
+    keep: Iterable[str] = (),
+    drop: Iterable[str] = (),
+    keep_boxes: Sequence[Box] = (),
+    keep_mask: Mask | None = None,
+    background: float = 40,
+    segmenter: str | os.PathLike[str] | None = None,
+    label_format: Convention = "auto",
     precision: Precision = "auto",
 ) -> bytes:
     """Compress a picture: a path, the bytes of a picture file, a binary file object, or a Pillow image.
@@ -84,6 +103,12 @@ def encode(
     How many bytes to spend is said in at most one way: ``quality`` 0 .. 100; ``rate`` "low", "medium" (the
     default) or "high", which aim at 0.05, 0.1 and 0.2 bits per pixel; ``target_bpp`` bits per pixel or
     ``target_size`` bytes, both of the whole file, which is never larger and at most 3 % smaller.
+
+    What matters can be said in several ways at once: ``keep`` and ``drop`` name classes of the label map
+    ``labels`` (a `ganic.labels.LabelMap` or a file of one, in the convention ``label_format`` of
+    `ganic.labels.read`; where there is none the model ``segmenter`` makes it), ``keep_boxes`` are (x, y,
+    width, height), ``keep_mask`` is a grey picture of the same size, 255 kept. The model ``street`` makes up
+    what matters not at all from its labels; others code it ``background`` quality points (0 .. 100) lower.
 
     ``model`` is the name of an installed model or the path of a model file. ``precision`` is that of the
     networks beside the entropy coder: bfloat16 is faster on processors that have it, and "auto" knows.
@@ -95,12 +120,74 @@ def encode(
         raise UsageError("encode: several of quality, rate, target_bpp and target_size; give one")
     if quality is not None and not 0 <= quality <= 100:
         raise UsageError(f"quality: {quality} is not within 0 .. 100; 100 is the best")
+    if not 0 <= background <= 100:
+        raise UsageError(f"background: {background} is not within 0 .. 100 quality points")
+    from ganic import images
+
+    picture = images.read(image)
+    found = models.find(model)
+    wanted = regions_of(
+        picture,
+        classes=found.config.get("classes"),
+        label_format=label_format,
+        labels=labels,
+        keep=keep,
+        drop=drop,
+        keep_boxes=keep_boxes,
+        keep_mask=keep_mask,
+        segmenter=segmenter,
+    )
     return load_codec(model, precision).encode(
-        image,
+        picture,
         quality=None if quality is None else quality / 100,
         rate=rate,
         target_bpp=target_bpp,
         target_bytes=target_size,
+        regions=wanted,
+        background=background / 100,
+    )
+
+
+def regions_of(
+    picture: Picture,
+    *,
+    labels: LabelMap | File | None = None,
+    keep: Iterable[str] = (),
+    drop: Iterable[str] = (),
+    keep_boxes: Sequence[Box] = (),
+    keep_mask: Mask | None = None,
+    segmenter: str | os.PathLike[str] | None = None,
+    label_format: Convention = "auto",
+    classes: Sequence[str] | None = None,
+) -> Regions | None:
+    """What matters in a picture, as `encode` takes it; None where nothing is said.
+
+    ``classes``: those of the model, which labels are brought to.
+
+    Raises UsageError for contradictions and unknown classes, InputError for files that cannot be read,
+    ModelError for a segmenter that is missing.
+    """
+    keep, drop = tuple(keep), tuple(drop)
+    if not (labels is not None or keep or drop or keep_boxes or keep_mask is not None or segmenter):
+        return None
+    from ganic import regions
+    from ganic.labels import read
+
+    found: LabelMap | None = None
+    if labels is not None:
+        found = read(labels, label_format, classes)
+    elif keep or drop or segmenter:
+        from ganic.segmentation import Segmenter
+
+        found = read(Segmenter.load(segmenter or "street-segmenter")(picture), names=classes)
+    return regions.choose(
+        picture.width,
+        picture.height,
+        labels=found,
+        keep=keep,
+        drop=drop,
+        keep_boxes=keep_boxes,
+        keep_mask=None if keep_mask is None else regions.read_mask(keep_mask),
     )
 
 
@@ -121,22 +208,36 @@ def decode(data: File, *, fidelity: float = 0.0, precision: Precision = "auto") 
 
 def info(data: File) -> Info:
     """Describe a .ganic file without decoding it. Raises a StreamError if its structure is damaged."""
-    header = bitstream.read_header(read_file(data))
-    model: str | None
+    file = read_file(data)
+    header = bitstream.read_header(file)
+    found: models.ModelInfo | None
     try:
-        model = models.find(header.model_id).name
+        found = models.find(header.model_id)
     except ModelMissingError:
-        model = None
-    return Info(
+        found = None
+    described = Info(
         width=header.width,
         height=header.height,
         bytes=header.size,
         bpp=header.bits_per_pixel,
         model_id=header.model_id.hex(),
-        model=model,
+        model=None if found is None else found.name,
         streams=header.stream_lengths,
         boxes=header.box_lengths,
         version=bitstream.VERSION,
+    )
+    if not {"AREA", "LABL"} & header.box_lengths.keys():
+        return described
+    from ganic.extreme import layout  # numpy, but no torch
+
+    container = bitstream.unpack(file)
+    plan = layout.plan_of(container)
+    classes = found.config.get("classes", ()) if found is not None else ()
+    return replace(
+        described,
+        kept=plan.share,
+        qualities=max(len(plan.drops), 1),
+        labels=layout.label_shares(container, classes),
     )
 
 
@@ -147,6 +248,41 @@ def verify(data: File) -> None:
     """
     file = read_file(data)
     load_codec(bitstream.read_header(file).model_id, "auto").verify(file)
+
+
+def generate(
+    count: int,
+    *,
+    model: str | os.PathLike[str] = "cifar10",
+    quality: int = 75,
+    subsampling: str = "4:2:0",
+    label: str | int | None = None,
+    seed: int = 0,
+    start: int = 0,
+    precision: Precision = "auto",
+) -> Iterator[bytes]:
+    """JPEG files of pictures that never were, straight from a GAN's coefficients: pictures ``start`` to
+    ``start + count - 1`` of ``seed``, whose bytes do not depend on ``start`` and ``count``.
+
+    ``quality`` 1 .. 100 and ``subsampling`` 4:4:4, 4:2:2 or 4:2:0 are those of any JPEG file; ``label`` is a
+    class by name or number, else classes are drawn at random.
+
+    Raises UsageError for arguments out of range, ModelError if the model is missing or of another system.
+    """
+    from ganic.jpeg import generate as system
+    from ganic.jpeg import model as jpeg_models
+
+    loaded = jpeg_models.load(model, precision=precision)
+    pictures = system.pictures(
+        loaded,
+        count,
+        quality=quality,
+        subsampling=subsampling,
+        seed=seed,
+        label=None if label is None else loaded.label_of(label),
+        start=start,
+    )
+    return (picture.data for picture in pictures)
 
 
 def register_pillow() -> None:

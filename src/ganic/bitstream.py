@@ -32,6 +32,8 @@ says what a reader that does not know the type must do: upper case is *critical*
 lower case is *ancillary*, it must go on without it. The types of version 1:
 
     ALPH   critical    the alpha channel, lossless, as ganic.alpha specifies
+    AREA   critical    how bits are spread, where not evenly, as ganic.extreme.allocation specifies
+    LABL   critical    the label map of what is synthesised, as ganic.extreme.selection specifies
     iccp   ancillary   an ICC profile
     exif   ancillary   EXIF metadata, the TIFF structure without the "Exif" preamble
     xmp_   ancillary   an XMP packet
@@ -96,7 +98,7 @@ MAX_BOX_BYTES = 1 << 26
 
 _HAS_BOXES = 0x01
 _BOX_TYPE = re.compile(rb"[A-Za-z][A-Za-z_]{3}")
-_KNOWN_CRITICAL = frozenset({"ALPH"})
+_KNOWN_CRITICAL = frozenset({"ALPH", "AREA", "LABL"})
 _GET_AGAIN = "the file was cut off or damaged, get it again"
 
 

@@ -58,6 +58,9 @@ def test_info(run: Run, stranger: Path) -> None:
         "streams": [6],
         "boxes": {"xmp_": 4},
         "version": 1,
+        "kept": 1.0,
+        "qualities": 1,
+        "labels": None,
     }
     assert run("info", "-", input=stranger.read_bytes()).stdout.startswith("standard input: 30x20")
 

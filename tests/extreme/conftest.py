@@ -3,8 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from ganic import models
 from ganic.extreme.codec import Codec
+from ganic.extreme.export import model_tensors
+from ganic.extreme.model import Architecture, CompactModel
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny.safetensors"
 
@@ -13,3 +17,29 @@ TINY = Path(__file__).parents[1] / "golden" / "tiny.safetensors"
 def codec() -> Codec:
     """The tiny model of the golden files, in fp32."""
     return Codec.load(TINY, precision="fp32")
+
+
+CLASSES = ("sky", "road", "car")
+
+
+@pytest.fixture(scope="session")
+def selective(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """An untrained selective model: pictures mean nothing, but files must be right."""
+    torch.manual_seed(5)
+    architecture = Architecture(
+        latent=16,
+        encoder_widths=(8, 8, 12, 16),
+        encoder_blocks=(0, 0, 1, 1),
+        generator_widths=(16, 12, 8, 8, 4),
+        generator_blocks=(1, 1, 0, 0),
+        classes=CLASSES,
+        hyper=8,
+        features=12,
+        hidden=16,
+        context=8,
+    )
+    model = CompactModel(architecture)
+    torch.nn.init.normal_(model.generator.out.weight, std=0.1)
+    path = tmp_path_factory.mktemp("models") / "selective.safetensors"
+    models.save(path, "selective", "extreme", architecture.config(), model_tensors(model))
+    return Codec.load(path, precision="fp32")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ganic.entropy import gaussian_scales, gaussian_tables
 from ganic.errors import CorruptError, ModelFormatError
+from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.integer_prior import IntegerPrior, Layer, blocks
 from ganic.extreme.prior import (
     Prior,
@@ -131,9 +132,10 @@ def example(height: int, width: int, seed: int = 1) -> tuple[NDArray[np.float32]
 @pytest.mark.parametrize("quality", [0, 130, 255])
 def test_what_is_written_is_read(shape: tuple[int, int], quality: int) -> None:
     _, prior = trained()
-    written = prior.quantise(*example(*shape), quality)
+    area = Plan.uniform(*shape).at(quality)
+    written = prior.quantise(*example(*shape), area)
     data = prior.write(written)
-    read = prior.read(data, quality, *shape)
+    read = prior.read(data, area)
     assert read.canonical() == written.canonical()
     assert (read.latent == written.latent).all()
     assert len(written.canonical()) == 2 * (
@@ -145,7 +147,7 @@ def test_what_is_written_is_read(shape: tuple[int, int], quality: int) -> None:
 def test_latents_are_as_near_as_their_tables_allow() -> None:
     _, prior = trained()
     latent, hyper = example(9, 7)
-    coded = prior.quantise(latent, hyper, 99)
+    coded = prior.quantise(latent, hyper, Plan.uniform(9, 7).at(99))
     error = np.abs(coded.latent / 16 - latent)
     inside = (
         np.abs(np.concatenate(coded.symbols[1:])) < prior.tables.supports[np.concatenate(coded.indices[1:])]
@@ -168,11 +170,14 @@ def test_training_simulates_what_runs() -> None:
         z = torch.round(torch.from_numpy(hyper)[None] - mean) + mean
         psi = prior.hyper_decoder(z, torch.tensor([float(quality // 4 * 4)]))
         simulated, index = prior.passes[0](psi, torch.zeros(1, LATENT, 16, 12))
-    features = integer._features((z[0] * 16).round().int().numpy(), quality, 16, 12)
+    features = integer._features((z[0] * 16).round().int().numpy(), Plan.uniform(16, 12).at(quality))
     assert np.abs(features - psi[0].permute(1, 2, 0).numpy() * 16).max() <= 1
     assert (features != psi[0].permute(1, 2, 0).numpy() * 16).mean() < 0.01
     hidden = integer.second[0].activate(integer.first[0].activate(features))
-    means, indices = integer._head(integer.head[0], hidden, slice(0, LATENT))
+    means, indices = (
+        value.reshape(16, 12, LATENT)
+        for value in integer._head(integer.head[0], hidden.reshape(16 * 12, -1), slice(0, LATENT))
+    )
     assert np.abs(means - simulated[0].permute(1, 2, 0).numpy() * 16).max() <= 1
     assert np.abs(indices - index[0].permute(1, 2, 0).numpy()).max() <= 1
 
@@ -192,20 +197,93 @@ def test_contexts_are_causal() -> None:
     """Changing a latent changes no mean or scale of its own pass or of an earlier one."""
     _, prior = trained()
     latent, hyper = example(6, 6)
-    before = prior.quantise(latent, hyper, 10)
+    area = Plan.uniform(6, 6).at(10)
+    before = prior.quantise(latent, hyper, area)
     for number in range(4):
         changed = latent.copy()
         changed[blocks(number, LATENT)[2]] += 3
-        after = prior.quantise(changed, hyper, 10)
+        after = prior.quantise(changed, hyper, area)
         for earlier in range(number + 2):  # the hyper-latent's indices come first
             assert (after.indices[earlier] == before.indices[earlier]).all()
+
+
+def uneven(height: int, width: int, seed: int = 2) -> Allocation:
+    """Two thirds of the positions coded, at three qualities."""
+    rng = np.random.default_rng(seed)
+    drop = rng.choice([0, 40, 90], (height, width))
+    return Plan.of(drop, rng.random((height, width)) < 0.67).at(120)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (8, 12)])
+def test_an_uneven_allocation_comes_back(shape: tuple[int, int]) -> None:
+    _, prior = trained()
+    area = uneven(*shape)
+    written = prior.quantise(*example(*shape), area)
+    read = prior.read(prior.write(written), area)
+    assert read.canonical() == written.canonical() and (read.latent == written.latent).all()
+    assert (read.latent[~area.coded] == 0).all()
+    # As many symbols as positions that exist, and not one more.
+    blocks_coded = int(area.coarse().coded.sum())
+    assert len(written.canonical()) == 2 * (int(area.coded.sum()) * LATENT + blocks_coded * HYPER)
+
+
+def test_what_is_not_coded_costs_nothing_and_changes_nothing() -> None:
+    _, prior = trained()
+    latent, hyper = example(8, 8)
+    nothing = Allocation(np.zeros((8, 8), np.uint8), np.zeros((8, 8), bool))
+    assert prior.write(prior.quantise(latent, hyper, nothing)) == b""
+    left = Plan.of(np.zeros((8, 8), int), np.broadcast_to(np.arange(8) < 4, (8, 8))).at(60)
+    changed = latent.copy()
+    changed[:, 4:] = 99
+    hyper_changed = hyper.copy()
+    hyper_changed[:, :, 1] = 99
+    assert prior.write(prior.quantise(latent, hyper, left)) == prior.write(
+        prior.quantise(changed, hyper_changed, left)
+    )
+
+
+def test_an_even_allocation_is_what_one_quality_was() -> None:
+    """Two qualities in one band of tables are coded alike: the map itself adds nothing."""
+    _, prior = trained()
+    latent, hyper = example(8, 8)
+    even = prior.write(prior.quantise(latent, hyper, Plan.uniform(8, 8).at(100)))
+    drop = np.zeros((8, 8), int)
+    drop[:4] = 3
+    assert prior.write(prior.quantise(latent, hyper, Plan.of(drop, drop == drop).at(103))) == even
+
+
+def test_training_counts_the_same_symbols() -> None:
+    """Bits per picture with a heat map: none at all where nothing is coded, all where everything is."""
+    prior, _ = trained()
+    y = torch.randn(3, LATENT, 8, 8)
+    coded = torch.ones(3, 1, 8, 8)
+    coded[1] = 0
+    coded[2, :, :, 4:] = 0
+    torch.manual_seed(0)
+    some = prior(y, torch.full((3,), 90.0), coded)
+    torch.manual_seed(0)
+    every = prior(y, torch.full((3,), 90.0))
+    assert some.bits[1] == 0 and (some.latent[1] == 0).all() and (some.latent[2, :, :, 4:] == 0).all()
+    assert torch.allclose(some.bits[0], every.bits[0]) and torch.equal(some.latent[0], every.latent[0])
+    assert 0 < some.bits[2] < every.bits[2]
+
+
+def test_a_map_of_one_quality_trains_as_the_quality_does() -> None:
+    prior, _ = trained()
+    y = torch.randn(2, LATENT, 8, 4)
+    torch.manual_seed(0)
+    one = prior(y, torch.tensor([70.0, 200.0]))
+    torch.manual_seed(0)
+    as_map = prior(y, torch.tensor([70.0, 200.0])[:, None, None].expand(2, 8, 4))
+    assert torch.allclose(one.bits, as_map.bits, rtol=1e-5)
+    assert torch.equal(one.latent, as_map.latent)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\xff" * 40, bytes(range(200))])
 def test_foreign_bytes_decode_or_are_refused(data: bytes) -> None:
     _, prior = trained()
     with contextlib.suppress(CorruptError):
-        prior.read(data, 3, 5, 5)
+        prior.read(data, Plan.uniform(5, 5).at(3))
 
 
 def test_code_length_of_a_gaussian_by_hand() -> None:

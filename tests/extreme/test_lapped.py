@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch.nn import functional as F
 
-from ganic.extreme.lapped import BANDS, Analysis, Synthesis, lapped_basis, picture_basis, typical_deviations
+from ganic.extreme.lapped import (
+    BANDS,
+    Analysis,
+    Synthesis,
+    lapped_basis,
+    picture_basis,
+    tapered,
+    typical_deviations,
+)
 
 
 def test_the_basis_and_its_shifts_are_orthonormal() -> None:
@@ -48,3 +59,27 @@ def test_typical_deviations_fall_with_frequency() -> None:
     assert deviations[0] == deviations[:16].max()
     assert deviations[16] < deviations[0]
     assert (deviations > 0).all()
+
+
+def test_a_tapered_synthesis_ends_in_zero() -> None:
+    """One coefficient's function: forced to 0 at its ends, untouched in its middle."""
+    plain, forced = Synthesis(6, 4.0), Synthesis(6, 4.0, taper=8)
+    y = torch.zeros(1, 6, 5, 5)
+    y[0, 0, 2, 2] = 1
+    with torch.no_grad():
+        before, after = plain(y)[0, 0], forced(y)[0, 0]
+    support = slice(24, 56)  # 32 samples around the position 2 (pixels 32 to 47)
+    assert torch.equal(before[32:48, 32:48], after[32:48, 32:48])
+    assert (
+        after[support, support].abs().amax(0)[[0, -1]] < 0.02 * before[support, support].abs().amax()
+    ).all()
+    assert (before[24].abs() > 1e-3).any() and (after[24].abs() < 1e-4).all()
+    outside = torch.ones(80, 80, dtype=torch.bool)
+    outside[support, support] = False
+    assert (after[outside] == 0).all()
+
+
+def test_the_taper_by_hand() -> None:
+    rise = [math.sin(math.pi / 8) ** 2, math.sin(3 * math.pi / 8) ** 2]
+    assert tapered(2).tolist() == pytest.approx([*rise, *[1] * 28, *rise[::-1]])
+    assert (tapered(0) == 1).all() and len(tapered(0)) == 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,12 +12,17 @@ import click
 
 from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
+from ganic.cli.progress import Show, bar
+from ganic.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from ganic._api import Precision
     from ganic.cli.jobs import Job
+    from ganic.ganz.budget import Progress, Report
     from ganic.images import Picture
+    from ganic.labels import Convention
     from ganic.models import ModelInfo
+    from ganic.regions import Box
 
 
 @click.command("encode", short_help="Compress pictures into .ganic files.")
@@ -24,6 +30,16 @@ if TYPE_CHECKING:
 @options.output_options
 @options.recursive_option
 @options.rate_options
+@options.region_options
+@click.option(
+    "--steps", type=click.IntRange(0), metavar="N", help="Of the search, for models that search.  [150]"
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="A limit of its time; Ctrl-C ends it too, and the best so far is kept.",
+)
 @click.option("--strip", is_flag=True, help="Leave out EXIF and XMP data (the ICC profile stays).")
 @options.model_option
 @options.precision_option
@@ -37,6 +53,16 @@ def command(
     quality: float | None,
     target_bpp: float | None,
     target_size: int | None,
+    labels: str | None,
+    keep: list[str],
+    drop: list[str],
+    keep_box: list[Box],
+    keep_mask: str | None,
+    background: float,
+    segmenter: str | None,
+    label_format: str,
+    steps: int | None,
+    seconds: float | None,
     strip: bool,
     model: str,
     precision: str,
@@ -55,22 +81,43 @@ def command(
     jobs.refuse_mixing(work, as_json)
 
     from ganic import models
-    from ganic._api import load_codec
+    from ganic._api import load_codec, regions_of
 
     found = models.find(model)
-    codec = load_codec(model, cast("Precision", precision))
+    # Codecs that search take a budget and a report as well.
+    encode_picture: Callable[..., bytes] = load_codec(model, cast("Precision", precision)).encode
+    budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}
+    if budget and found.system != "ganz":
+        raise UsageError(f"--{' and --'.join(budget)}: {found.name} does not search; leave out")
 
     def encode(job: Job) -> Done:
         jobs.check_target(job, force)
         started = time.perf_counter()
         picture = _read(job.source, strip)
-        data = codec.encode(
+        wanted = regions_of(
             picture,
-            quality=None if chosen.quality is None else chosen.quality / 100,
-            rate=chosen.name,
-            target_bpp=chosen.bpp,
-            target_bytes=chosen.size,
+            labels=None if labels is None else _labels_for(labels, job.source),
+            keep=keep,
+            drop=drop,
+            keep_boxes=keep_box,
+            keep_mask=keep_mask,
+            segmenter=segmenter,
+            label_format=cast("Convention", label_format),
+            classes=found.config.get("classes"),
         )
+        silent = found.system != "ganz" or quiet or as_json
+        with bar(150 if steps is None else steps, "searching", silent=silent) as show:
+            data = encode_picture(
+                picture,
+                quality=None if chosen.quality is None else chosen.quality / 100,
+                rate=chosen.name,
+                target_bpp=chosen.bpp,
+                target_bytes=chosen.size,
+                regions=wanted,
+                background=background / 100,
+                **budget,
+                **({} if show is None else {"report": _report(show)}),
+            )
         jobs.write(job, data, force)
         return _done(job, picture, data, found, time.perf_counter() - started, verbose)
 
@@ -87,6 +134,29 @@ def _read(source: str, strip: bool) -> Picture:
     else:
         picture = images.read(source)
     return dataclasses.replace(picture, exif=None, xmp=None) if strip else picture
+
+
+def _report(show: Show) -> Report:
+    """Shows how far a latent search is, and how good."""
+    import math
+
+    def report(progress: Progress) -> None:
+        psnr = -10 * math.log10(max(float(progress.best.mean()), 1e-10))
+        show(progress.step, f"searching, {psnr:.2f} dB")
+
+    return report
+
+
+def _labels_for(labels: str, source: str) -> str:
+    """The label map of one picture: the file itself, or the one of the picture's name in a folder."""
+    folder = Path(labels)
+    if not folder.is_dir():
+        return labels
+    stem = Path(source).stem
+    for suffix in (".png", ".json"):
+        if (folder / f"{stem}{suffix}").is_file():
+            return str(folder / f"{stem}{suffix}")
+    raise InputError(f"{labels}: has no {stem}.png or {stem}.json, the label map of {source}; add it")
 
 
 def _done(job: Job, picture: Picture, data: bytes, model: ModelInfo, seconds: float, verbose: bool) -> Done:

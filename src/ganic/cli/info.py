@@ -10,7 +10,14 @@ from ganic import _api
 from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
 
-_BOXES = {"ALPH": "transparency", "iccp": "ICC profile", "exif": "EXIF", "xmp_": "XMP"}
+_BOXES = {
+    "ALPH": "transparency",
+    "AREA": "allocation",
+    "LABL": "label map",
+    "iccp": "ICC profile",
+    "exif": "EXIF",
+    "xmp_": "XMP",
+}
 
 
 @click.command("info", short_help="Say what is in .ganic files.")
@@ -40,6 +47,14 @@ def _line(name: str, found: _api.Info, verbose: bool) -> str:
         f"model {model}",
     ]
     parts += [f"{_BOXES.get(kind, kind)} {size:,} bytes" for kind, size in found.boxes.items()]
+    if found.boxes.keys() & {"AREA", "LABL"}:
+        parts.append(f"symbols {sum(found.streams):,} bytes")
+        parts.append(
+            f"{found.kept:.0%} kept" + (f" at {found.qualities} qualities" if found.qualities > 1 else "")
+        )
+    if found.labels is not None:
+        named = ", ".join(f"{name} {share:.0%}" for name, share in found.labels.items())
+        parts.append(f"labels: {named}")
     if verbose:
         count = len(found.streams)
         parts.append(f"{count} stream{'s' * (count != 1)}, {sum(found.streams):,} bytes")

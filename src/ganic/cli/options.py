@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ganic.regions import Box
 
 DEBUG = "ganic.debug"
 """Key in the click context: tracebacks are wanted."""
@@ -76,6 +79,70 @@ def rate_of(
     if len(names) > 1:
         raise click.UsageError(f"{' and '.join(names)} contradict each other; give one of them.")
     return chosen
+
+
+def parse_box(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> list[Box]:
+    """Rectangles written x,y,width,height in pixels. Raises click.BadParameter."""
+    boxes: list[Box] = []
+    for text in texts:
+        parts = text.split(",")
+        try:
+            x, y, width, height = (int(part) for part in parts)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is no box; write x,y,width,height in pixels.") from error
+        boxes.append((x, y, width, height))
+    return boxes
+
+
+def parse_names(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """Names with commas between, from every use of the option."""
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+
+
+def region_options(command: F) -> F:
+    """--labels, --keep, --drop, --keep-box, --keep-mask, --background, --segmenter, --label-format."""
+    for option in (
+        click.option(
+            "--label-format",
+            type=click.Choice(
+                ["auto", "indexed", "camvid", "cityscapes", "cityscapes-ids", "cityscapes-train-ids", "coco"]
+            ),
+            default="auto",
+            help="Whose convention label maps follow.",
+        ),
+        click.option(
+            "--segmenter", metavar="MODEL", help="Makes the labels where there are none.  [street-segmenter]"
+        ),
+        click.option(
+            "--background",
+            type=click.FloatRange(0, 100),
+            default=40,
+            show_default=True,
+            metavar="0..100",
+            help="Quality points less for what is not kept, where it is not synthesised.",
+        ),
+        click.option(
+            "--keep-mask",
+            metavar="FILE",
+            help="A grey picture of the same size; white is kept.",
+        ),
+        click.option(
+            "--keep-box", multiple=True, callback=parse_box, metavar="X,Y,W,H", help="Repeatable; pixels."
+        ),
+        click.option(
+            "--drop", multiple=True, callback=parse_names, metavar="CLASS,...", help="What does not."
+        ),
+        click.option(
+            "--keep", multiple=True, callback=parse_names, metavar="CLASS,...", help="What matters."
+        ),
+        click.option(
+            "--labels",
+            metavar="FILE|DIR",
+            help="A map of what is where, or a folder with one per picture.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def model_option(command: F) -> F:

@@ -3,6 +3,9 @@
 Streams of the file: one per coding tile (:mod:`ganic.extreme.tiling`), each as
 :class:`~ganic.extreme.integer_prior.IntegerPrior` writes it; the first stream starts with one more byte, the
 quality index.  The checksum covers that byte and then every tile's symbols.
+
+Files whose bits are not spread evenly have the box AREA (:mod:`ganic.extreme.allocation`); files of which a
+part is synthesised also the box LABL (:mod:`ganic.extreme.selection`).
 """
 
 from __future__ import annotations
@@ -20,12 +23,18 @@ from torch import Tensor
 
 from ganic import bitstream, boxes, images, models
 from ganic.errors import CorruptError, ModelError, ModelMissingError, TargetError, UsageError
-from ganic.extreme.compact import STRIDE, Encoder, Generator
+from ganic.extreme.allocation import Allocation, Plan
+from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
-from ganic.extreme.integer_prior import GRID, IntegerPrior, Quantised
+from ganic.extreme.integer_prior import IntegerPrior, Quantised
+from ganic.extreme.layout import plan_of
 from ganic.extreme.prior import HyperEncoder
-from ganic.extreme.tiling import Tile, tiles, windows
+from ganic.extreme.rate_search import TOLERANCE, largest_within
+from ganic.extreme.selection import conditions_of, labels_for
+from ganic.extreme.tiling import STRIDE, Tile, tiles
+from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import has_fast_bf16
+from ganic.regions import Regions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,16 +45,8 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
 """Named rate points: targets in bits per pixel of the whole file."""
 
-WINDOW = 64
-"""Side of a network window in latent positions (1024 pixels)."""
-WHOLE = 96 * 96
-"""Latent positions up to which a picture goes through the networks in one piece."""
-MARGIN = 8
-"""Positions around a window: what lies farther away changes a pixel by at most a grey level (tested)."""
-TYPICAL_SLOPE = 0.0068
-"""By how much the logarithm of a photograph's size grows per quality index; the search starts from it."""
-TOLERANCE = 0.03
-"""A file is at most this much smaller than its target."""
+BACKGROUND_DROP = 0.4
+"""How much lower, on the scale from 0 to 1, the quality of what is not kept is, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Codec:
         if precision == "auto":
             precision = "bf16" if has_fast_bf16(torch.device(device)) else "fp32"
         self.model_id = model.model_id
+        self.classes: tuple[str, ...] = tuple(model.config.get("classes", ()))
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
@@ -91,7 +93,10 @@ class Codec:
         self._hyper_encoder.load_state_dict({k: v.float() for k, v in self._part("hyper_encoder").items()})
         self._hyper_encoder.eval()
         self._generators: dict[float, Generator] = {}
-        self._gain = self._tensors["gain.anchors"].float()
+        anchors = self._tensors["gain.anchors"].float()
+        self._gains: npt.NDArray[np.float32] = torch.exp(
+            anchor_weights(torch.arange(QUALITIES)) @ anchors
+        ).numpy()  # factor per quality index and latent channel: latents are multiplied by it, then rounded
         self.prior = IntegerPrior({name: value.numpy() for name, value in self._part("prior").items()})
 
     @classmethod
@@ -116,6 +121,8 @@ class Codec:
         rate: str | None = None,
         target_bpp: float | None = None,
         target_bytes: int | None = None,
+        regions: Regions | None = None,
+        background: float = BACKGROUND_DROP,
     ) -> bytes:
         """Compress a picture. At most one way of saying how much; without any, ``rate="medium"``.
 
@@ -126,25 +133,46 @@ class Codec:
                 (alpha, ICC, EXIF, XMP), or the lowest quality where a picture cannot be made that small.
             target_bpp: bits per pixel of the whole file, not to be exceeded.
             target_bytes: size of the whole file, not to be exceeded.
+            regions: what matters in the picture.  A selective model synthesises what matters not at all from
+                its label; any model spends less on what matters less.
+            background: how much lower the quality is where nothing matters, 0 to 1.
 
         Raises:
-            UsageError: arguments contradict each other or are out of range.
+            UsageError: arguments contradict each other or are out of range; regions are of another size, or
+            lack
+                the labels that this model needs to synthesise.
             TargetError: the target is below what this model can reach on this picture.
             InputError: the picture cannot be read.
         """
         picture = images.read(image)
         if sum(x is not None for x in (quality, rate, target_bpp, target_bytes)) > 1:
             raise UsageError("encode: more than one of quality, rate, target_bpp and target_bytes; give one")
-        beside = boxes.from_picture(picture)
-        latent = self._analyse(picture)
+        plan, scene = self._plan(picture, regions, background)
+        metadata = boxes.from_picture(picture)
+        latent = analyse(self._encoder, picture)
+
+        def code(index: int, plan: Plan = plan) -> bytes:
+            area = {} if plan.is_uniform else {"AREA": plan.pack()}
+            return self._pack(picture, self._code(latent, plan, index), metadata | area | scene)
+
+        def search(limit: int) -> tuple[bytes | None, bytes]:
+            best, smallest = largest_within(limit, code)
+            if best is None or len(plan.drops) < 2 or len(best) >= (1 - TOLERANCE) * limit:
+                return best, smallest
+            # What matters most has all that the model can give: the rest of the bytes is for the rest.
+            softer, _ = largest_within(
+                limit, lambda index: code(QUALITIES - 1, plan.softened(1 - index / (QUALITIES - 1)))
+            )
+            return max(best, softer or b"", key=len), smallest
+
         if quality is not None:
             if not 0 <= quality <= 1:
                 raise UsageError(f"quality: {quality} is not within 0 and 1")
-            return self._pack(picture, self._code(latent, round(quality * (QUALITIES - 1))), beside)
+            return code(round(quality * (QUALITIES - 1)))
         pixels = picture.width * picture.height
         if target_bpp is None and target_bytes is None:
-            limit = math.floor(_named_rate(rate) * pixels / 8) + sum(map(len, beside.values()))
-            best, smallest = self._search(picture, latent, beside, limit)
+            beside = sum(map(len, metadata.values()))
+            best, smallest = search(math.floor(_named_rate(rate) * pixels / 8) + beside)
             return best or smallest
         if target_bpp is not None:
             if not 0 < target_bpp < math.inf:
@@ -153,13 +181,33 @@ class Codec:
         assert target_bytes is not None
         if target_bytes < 1:
             raise UsageError(f"target: {target_bytes} bytes is not a size; ask for more")
-        best, smallest = self._search(picture, latent, beside, target_bytes)
+        best, smallest = search(target_bytes)
         if best is None:
             raise TargetError(
                 f"target: {target_bytes} bytes are too few, this picture needs {len(smallest)} at the lowest "
                 "quality; ask for more or make the picture smaller"
             )
         return best
+
+    def _plan(
+        self, picture: images.Picture, regions: Regions | None, background: float
+    ) -> tuple[Plan, dict[str, bytes]]:
+        """What each latent position gets, and the label map of what gets nothing."""
+        if not 0 <= background <= 1:
+            raise UsageError(f"background: {background} is not within 0 and 1")
+        rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
+        if regions is None:
+            return Plan.uniform(rows, columns), {}
+        if (regions.width, regions.height) != (picture.width, picture.height):
+            raise UsageError(
+                f"regions: {regions.width}x{regions.height} pixels where the picture has "
+                f"{picture.width}x{picture.height}; give a map of the picture's size"
+            )
+        importance = regions.pooled(STRIDE)
+        coded = importance > 0 if self.classes else np.ones((rows, columns), dtype=bool)
+        drop = np.rint((1 - importance) * background * (QUALITIES - 1)).astype(np.int64)
+        scene = {} if coded.all() else {"LABL": labels_for(self.classes, regions, coded)}
+        return Plan.of(drop, coded), scene
 
     def _network(self, network: Network, part: str) -> Network:
         network.load_state_dict({name: value.float() for name, value in self._part(part).items()})
@@ -170,46 +218,19 @@ class Codec:
         prefix = f"{name}."
         return {k.removeprefix(prefix): v for k, v in self._tensors.items() if k.startswith(prefix)}
 
-    def _analyse(self, picture: images.Picture) -> npt.NDArray[np.float32]:
-        """E of the whole picture, window by window: latent [rows, columns, channels], before the gain."""
-        rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
-        whole = rows * columns <= WHOLE
-        latent: npt.NDArray[np.float32] | None = None
-        for row, column in windows(rows, columns, max(rows, columns) if whole else WINDOW, MARGIN):
-            x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
-            x1, y1 = column.outer_stop * STRIDE, row.outer_stop * STRIDE
-            pixels = picture.window(x0, y0, min(x1, picture.width), min(y1, picture.height))
-            missing = ((0, y1 - y0 - pixels.shape[0]), (0, x1 - x0 - pixels.shape[1]), (0, 0))
-            if any(end for _, end in missing):
-                pixels = np.pad(pixels, missing, mode="edge")
-            x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
-            y = self._encoder(x)[0].permute(1, 2, 0).float().cpu().numpy()
-            if latent is None:
-                latent = np.empty((rows, columns, y.shape[2]), dtype=np.float32)
-            latent[row.start : row.stop, column.start : column.stop] = y[
-                row.start - row.outer_start : row.stop - row.outer_start,
-                column.start - column.outer_start : column.stop - column.outer_start,
-            ]
-        assert latent is not None
-        return latent
-
-    def _gains(self, quality: int) -> npt.NDArray[np.float32]:
-        """Factor per latent channel [channels]: latents are multiplied by it before they are rounded."""
-        logarithm = anchor_weights(torch.tensor([quality])) @ self._gain
-        gains: npt.NDArray[np.float32] = torch.exp(logarithm)[0].numpy()
-        return gains
-
-    def _code(self, latent: npt.NDArray[np.float32], quality: int) -> _Coded:
+    def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int) -> _Coded:
         """Choose every tile's symbols at one quality index."""
-        gains = self._gains(quality)
+        area = plan.at(quality)
         coded = []
-        for tile in tiles(*latent.shape[:2]):
-            part = latent[tile.top : tile.bottom, tile.left : tile.right] * gains
-            padded = np.pad(part, ((0, -tile.height % 4), (0, -tile.width % 4), (0, 0)), mode="edge")
+        for tile in tiles(*area.shape):
+            part = area.tile(tile)
+            gained = latent[tile.top : tile.bottom, tile.left : tile.right] * self._gains[part.quality]
+            gained *= part.coded[:, :, None]
+            padded = np.pad(gained, ((0, -tile.height % 4), (0, -tile.width % 4), (0, 0)), mode="edge")
             hyper = (
                 self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
             )
-            coded.append(self.prior.quantise(part, hyper, quality))
+            coded.append(self.prior.quantise(gained, hyper, part))
         return _Coded(quality, tuple(coded))
 
     def _pack(self, picture: images.Picture, coded: _Coded, beside: dict[str, bytes]) -> bytes:
@@ -218,34 +239,6 @@ class Codec:
         return bitstream.pack(
             self.model_id, picture.width, picture.height, streams, beside, coded.canonical()
         )
-
-    def _search(
-        self, picture: images.Picture, latent: npt.NDArray[np.float32], beside: dict[str, bytes], limit: int
-    ) -> tuple[bytes | None, bytes]:
-        """The largest file within ``limit`` bytes, if there is one, and the smallest file that was tried.
-
-        The logarithm of the size is close to linear in the quality index, so a secant within a shrinking
-        bracket needs about four trials.  The encoder network runs once, before.
-        """
-        low, high = -1, QUALITIES  # the best quality known to fit, the worst known not to fit
-        best: bytes | None = None
-        smallest = b""
-        sizes: dict[int, float] = {}
-        goal = math.log(max(limit, 1) * (1 - TOLERANCE / 3))
-        trial = QUALITIES // 2
-        while high - low > 1:
-            coded = self._code(latent, trial)
-            data = self._pack(picture, coded, beside)
-            sizes[trial] = math.log(len(data))
-            smallest = min(smallest or data, data, key=len)
-            if len(data) <= limit:
-                low, best = trial, data
-                if len(data) >= limit * (1 - 2 * TOLERANCE / 3):
-                    break
-            else:
-                high = trial
-            trial = _secant(sizes, goal, low, high)
-        return best, smallest
 
     # Decoding
 
@@ -258,7 +251,9 @@ class Codec:
         """Every tile's symbols and latent, checked; for tests of exactness and for research. Raises as
         :meth:`verify`."""
         read: list[Quantised] = []
-        self._read(self._unpack(data), lambda tile, value: read.append(value))
+        container = self._unpack(data)
+        area = self._area(container)
+        self._read(container, area, lambda tile, value: read.append(value))
         return tuple(read)
 
     def verify(self, data: bytes) -> None:
@@ -269,7 +264,9 @@ class Codec:
             MismatchError: the symbols are not the ones that were encoded.
             ModelError: the file was made with another model.
         """
-        self._read(self._unpack(data), lambda tile, value: None)
+        container = self._unpack(data)
+        area = self._area(container)
+        self._read(container, area, lambda tile, value: None)
 
     @torch.inference_mode()
     def decode(self, data: bytes, *, fidelity: float = 0.0) -> Image.Image:
@@ -284,15 +281,18 @@ class Codec:
         """
         container = self._unpack(data)
         generator = self._generator(fidelity)
-        rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
-        latent = np.empty((rows, columns, self.prior.latent), dtype=np.int16)
+        area = self._area(container)
+        latent = np.empty((*area.shape, self.prior.latent), dtype=np.int16)
 
         def place(tile: Tile, value: Quantised) -> None:
             latent[tile.top : tile.bottom, tile.left : tile.right] = value.latent
 
-        self._read(container, place)
+        conditions = None
+        if "LABL" in container.boxes:
+            conditions = conditions_of(container, len(self.classes), area)
         canvas = images.Canvas(container.width, container.height)
-        self._synthesise(latent, container.streams[0][0], generator, canvas)
+        self._read(container, area, place)
+        synthesise(generator, latent, self._gains, area, canvas, conditions)
         return boxes.onto_canvas(canvas, container.boxes, container.width, container.height)
 
     def _unpack(self, data: bytes) -> bitstream.Container:
@@ -304,35 +304,41 @@ class Codec:
             )
         return container
 
-    def _read(self, container: bitstream.Container, place: Callable[[Tile, Quantised], None]) -> None:
+    def _area(self, container: bitstream.Container) -> Allocation:
+        """What each latent position got. Raises CorruptError."""
+        if not container.streams[0]:
+            raise CorruptError(
+                "file: the first stream lacks its quality byte; the file is damaged, get it again"
+            )
+        if "LABL" in container.boxes and not self.classes:
+            raise CorruptError(
+                "file: has labels, of which its model knows nothing; the file is damaged, get it again"
+            )
+        return plan_of(container).at(container.streams[0][0])
+
+    def _read(
+        self, container: bitstream.Container, area: Allocation, place: Callable[[Tile, Quantised], None]
+    ) -> None:
         """Decode tile by tile, hand each on, and compare the checksum at the end."""
 
         def symbols() -> Iterator[bytes]:
             yield container.streams[0][:1]
-            for tile, value in self._tiles(container):
+            for tile, value in self._tiles(container, area):
                 place(tile, value)
                 yield value.canonical()
 
         container.check(symbols())
 
-    def _tiles(self, container: bitstream.Container) -> Iterator[tuple[Tile, Quantised]]:
+    def _tiles(self, container: bitstream.Container, area: Allocation) -> Iterator[tuple[Tile, Quantised]]:
         """Every tile as the entropy model reads it, not yet checked. Raises CorruptError."""
-        grid = tiles(-(-container.height // STRIDE), -(-container.width // STRIDE))
+        grid = tiles(*area.shape)
         if len(container.streams) != len(grid):
             raise CorruptError(
                 f"file: {len(container.streams)} streams where {container.width}x{container.height} pixels "
                 f"have {len(grid)}; the file is damaged, get it again"
             )
-        if not container.streams[0]:
-            raise CorruptError(
-                "file: the first stream lacks its quality byte; the file is damaged, get it again"
-            )
-        quality = container.streams[0][0]
         for number, (tile, stream) in enumerate(zip(grid, container.streams, strict=True)):
-            yield (
-                tile,
-                self.prior.read(stream[1:] if number == 0 else stream, quality, tile.height, tile.width),
-            )
+            yield tile, self.prior.read(stream[1:] if number == 0 else stream, area.tile(tile))
 
     def _generator(self, fidelity: float) -> Generator:
         """The generator for a fidelity; the last few are kept."""
@@ -355,27 +361,6 @@ class Codec:
             self._generators[fidelity] = generator
         return generator
 
-    def _synthesise(
-        self, latent: npt.NDArray[np.int16], quality: int, generator: Generator, canvas: images.Canvas
-    ) -> None:
-        """G of the whole latent (in 1/16), window by window."""
-        rows, columns, _ = latent.shape
-        whole = rows * columns <= WHOLE
-        scale = torch.from_numpy(1 / (GRID * self._gains(quality))).to(self.device)
-        index = torch.tensor([quality], device=self.device)
-        for row, column in windows(rows, columns, max(rows, columns) if whole else WINDOW, MARGIN):
-            part = latent[row.outer_start : row.outer_stop, column.outer_start : column.outer_stop]
-            y = torch.from_numpy(part.astype(np.float32)).to(self.device) * scale
-            x = generator(y.permute(2, 0, 1)[None].to(self.dtype), index)[0]
-            top, left = (row.start - row.outer_start) * STRIDE, (column.start - column.outer_start) * STRIDE
-            x = x[
-                :,
-                top : top + (row.stop - row.start) * STRIDE,
-                left : left + (column.stop - column.start) * STRIDE,
-            ]
-            pixels = (x * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-            canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
-
 
 def _named_rate(rate: str | None) -> float:
     """Bits per pixel of a named rate point."""
@@ -383,17 +368,3 @@ def _named_rate(rate: str | None) -> float:
     if name not in RATES:
         raise UsageError(f"rate: {name!r} is none of {', '.join(RATES)}")
     return RATES[name]
-
-
-def _secant(sizes: dict[int, float], goal: float, low: int, high: int) -> int:
-    """The next quality to try, strictly between ``low`` and ``high``.
-
-    Args:
-        sizes: logarithm of the size by quality tried so far.
-        goal: logarithm of the size wanted.
-    """
-    known = low in sizes and high in sizes
-    slope = (sizes[high] - sizes[low]) / (high - low) if known else TYPICAL_SLOPE
-    anchor = low if low in sizes else high
-    guess = anchor + (goal - sizes[anchor]) / max(slope, 1e-3)
-    return min(max(round(guess), low + 1), high - 1)

@@ -21,9 +21,7 @@ from torch.nn import functional as F
 
 from ganic.extreme.conditioning import QualityAffine
 from ganic.extreme.lapped import Analysis, Synthesis
-
-STRIDE = 16
-"""Picture pixels per latent position, in each direction."""
+from ganic.extreme.tiling import STRIDE
 
 LATENT_SCALE = 4.0
 """Latent units per unit of an orthonormal transform of pixels in [0, 1]."""
@@ -32,11 +30,13 @@ SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, gain: float = 1.0) -> nn.Conv2d:
-    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+def _conv(
+    inputs: int, outputs: int, stride: int = 1, gain: float = 1.0, size: int = 3, bias: bool = True
+) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=bias)
     nn.init.kaiming_normal_(conv.weight, a=SLOPE)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
     with torch.no_grad():
         conv.weight.mul_(gain)
     return conv
@@ -63,9 +63,9 @@ class Upsample(nn.Module):
     lattice that independent sub-pixel filters draw.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
-        self.conv = _conv(inputs, 4 * outputs)
+        self.conv = _conv(inputs, 4 * outputs, size=size)
         with torch.no_grad():
             self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
 
@@ -136,40 +136,92 @@ class Encoder(nn.Module):
         return out + linear
 
 
+class LabelEncoder(nn.Module):
+    """The label encoder of selective compression: what each region is, for every resolution of G.
+
+    Shares [n, labels, 8h, 8w] of each class in 2x2 blocks of pixels -> features at 1/16, 1/8, 1/4 and 1/2 of
+    the picture's resolution.  The paper hands G only the coarsest ("concatenated" there, added here, which is
+    the same before a convolution); the finer ones draw the edges of synthesised regions where the map has
+    them.
+
+    Without biases: where no class is known its features are zero, so G needs no shares at all for a picture
+    that is coded whole.
+
+    Args:
+        labels: channels of the shares.
+        widths: channels at 1/16, 1/8, 1/4 and 1/2, those of G.
+    """
+
+    def __init__(self, labels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        sizes = list(widths)[::-1]
+        self.down = nn.ModuleList(
+            _conv(a, b, stride=1 if level == 0 else 2, bias=False)
+            for level, (a, b) in enumerate(pairwise([labels, *sizes]))
+        )
+        self.out = nn.ModuleList(_conv(width, width, gain=0.1, bias=False) for width in sizes)
+
+    def forward(self, shares: Tensor) -> list[Tensor]:
+        """The coarsest features first."""
+        features = []
+        for down, out in zip(self.down, self.out, strict=True):
+            shares = F.leaky_relu(down(shares), SLOPE)
+            features.append(out(shares))
+        return features[::-1]
+
+
 class Generator(nn.Module):
-    """G: latent [n, latent, h, w] and quality [n] -> picture [n, 3, 16h, 16w], about [0, 1] (not clipped).
+    """G: latent [n, latent, h, w] and quality [n] (or a map [n, h, w]) -> picture [n, 3, 16h, 16w], about [0,
+    1] (not clipped).
 
     Args:
         latent: channels of the latent; ``noise`` more channels of a standard normal v may be concatenated.
         widths: channels at 1/16, 1/8, 1/4, 1/2 and full resolution.
         blocks: residual blocks at 1/16, 1/8, 1/4 and 1/2 resolution.
+        up: side of the sub-pixel convolutions.  1 leaves looking at neighbours to the residual blocks around
+            them, at three quarters of the arithmetic of 3, which models without the entry have.
+        labels: channels of what says what to synthesise, see `ganic.extreme.selection.shares`; 0: none.
+        taper: of the linear path, see :class:`ganic.extreme.lapped.Synthesis`.
     """
 
     def __init__(
         self,
         latent: int = 128,
         widths: Sequence[int] = (192, 128, 64, 32, 16),
-        blocks: Sequence[int] = (4, 3, 2, 1),
+        blocks: Sequence[int] = (4, 2, 2, 1),
         noise: int = 0,
+        up: int = 3,
+        labels: int = 0,
+        taper: int = 0,
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
         self.noise = noise
+        self.reach = up // 2
         self.enter = _conv(latent + noise, widths[0], gain=0.2)
         self.stages = nn.ModuleList(Stage(w, b) for w, b in zip(widths, blocks, strict=False))
-        self.up = nn.ModuleList(Upsample(a, b) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Upsample(a, b, up) for a, b in pairwise(widths))
         self.out = _conv(widths[-1], 3, gain=0.01)
-        self.linear = Synthesis(latent, LATENT_SCALE)
+        self.linear = Synthesis(latent, LATENT_SCALE, taper)
+        self.label_encoder = LabelEncoder(labels, widths[:-1]) if labels else None
 
     @property
     def margin(self) -> int:
         """Latent positions beyond a window that its pixels depend on."""
         pixels = STRIDE
         for level, count in enumerate(self.blocks):
-            pixels += (STRIDE >> level) * (2 * count + 1)
+            pixels += (STRIDE >> level) * (2 * count + self.reach)
         return -(-(pixels + 1) // STRIDE)
 
-    def forward(self, latent: Tensor, quality: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        latent: Tensor,
+        quality: Tensor,
+        noise: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """``labels``: shares [n, labels, 8h, 8w] of each class in blocks of 2x2 pixels; None where none is
+        known or none needed."""
         linear: Tensor = self.linear(latent)
         if self.noise:
             if noise is None:
@@ -178,7 +230,12 @@ class Generator(nn.Module):
                 )
             latent = torch.cat([latent, noise], dim=1)
         x = self.enter(latent)
-        for stage, up in zip(self.stages, self.up, strict=True):
+        regions = None
+        if self.label_encoder is not None and labels is not None:
+            regions = self.label_encoder(labels)
+        for level, (stage, up) in enumerate(zip(self.stages, self.up, strict=True)):
+            if regions is not None:
+                x = x + regions[level]
             x = up(stage(x, quality))
         out: Tensor = self.out(F.leaky_relu(x, SLOPE))
         return out.float() + linear.float() + 0.5

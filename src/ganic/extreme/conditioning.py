@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 QUALITIES = 256
 """Number of quality indices; one byte in the file."""
@@ -18,10 +19,11 @@ ANCHORS = 8
 
 
 def anchor_weights(quality: Tensor) -> Tensor:
-    """Linear interpolation weights [n, ANCHORS] for (possibly fractional) quality indices [n] in 0..255."""
+    """Linear interpolation weights [..., ANCHORS] for (possibly fractional) quality indices [...] in
+    0..255."""
     position = quality.float().clamp(0, QUALITIES - 1) * ((ANCHORS - 1) / (QUALITIES - 1))
     points = torch.arange(ANCHORS, device=quality.device, dtype=torch.float32)
-    return (1 - (position[:, None] - points).abs()).clamp(min=0)
+    return (1 - (position[..., None] - points).abs()).clamp(min=0)
 
 
 class QualityTable(nn.Module):
@@ -35,8 +37,10 @@ class QualityTable(nn.Module):
         self.anchors = nn.Parameter(start.expand(ANCHORS, channels).clone())
 
     def forward(self, quality: Tensor) -> Tensor:
-        """Quality indices [n] -> values [n, channels, 1, 1] (float32)."""
-        return (anchor_weights(quality) @ self.anchors.float())[:, :, None, None]
+        """Quality indices [n] -> values [n, channels, 1, 1]; a map [n, h, w] -> [n, channels, h, w]
+        (float32)."""
+        values = anchor_weights(quality) @ self.anchors.float()
+        return values[:, :, None, None] if quality.ndim == 1 else values.permute(0, 3, 1, 2)
 
 
 class QualityAffine(nn.Module):
@@ -48,5 +52,9 @@ class QualityAffine(nn.Module):
         self.bias = QualityTable(channels)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        scale = (1 + self.scale(quality)).to(x.dtype)
-        return torch.addcmul(self.bias(quality).to(x.dtype), x, scale)
+        """``quality`` [n], or a map [n, h, w] at a resolution that divides that of x [n, channels, kh,
+        kw]."""
+        scale, bias = (value.to(x.dtype) for value in (1 + self.scale(quality), self.bias(quality)))
+        if quality.ndim == 3 and quality.shape[1:] != x.shape[2:]:
+            scale, bias = (F.interpolate(value, x.shape[2:], mode="nearest") for value in (scale, bias))
+        return torch.addcmul(bias, x, scale)

@@ -13,6 +13,10 @@ Symbols are coded in this order (part of the file format):
 2. for pass p = 0..3, for parity f = 0..3 (f = 2 * (row % 2) + column % 2), the channel group ``p XOR f`` of
    the positions with that parity, index order [row, column, channel].
 
+Positions that an :class:`~ganic.extreme.allocation.Allocation` does not code have no symbols and latent 0,
+and so has a hyper-latent position all of whose sixteen are such; the quality of a hyper-latent position is
+the best of its coded ones.
+
 Arrays of this module are numpy, channels last: [height, width, channels].
 """
 
@@ -28,6 +32,7 @@ import torch
 
 from ganic.entropy import SymbolDecoder, SymbolEncoder, SymbolTables
 from ganic.errors import ModelFormatError
+from ganic.extreme.allocation import Allocation
 
 GRID = 16
 GROUPS = 4
@@ -158,17 +163,18 @@ class IntegerPrior:
                 "prior: tables and layers do not belong together; the model file is damaged"
             )
 
-    def _features(self, hyper: Int32, quality: int, height: int, width: int) -> Float32:
+    def _features(self, hyper: Int32, area: Allocation) -> Float32:
         """z-hat in 1/16 [hyper, h/4, w/4] -> psi [height, width, features]."""
         x = np.clip(hyper, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.float32).transpose(1, 2, 0)
         first, second, third = self.decoder
         x = first.activate(x)
         x = second.activate(_twice(x))
-        x = third.activate(_twice(x), third.bias[quality // BAND_SIZE])
+        x = third.activate(_twice(x), third.bias[area.padded() // BAND_SIZE])
+        height, width = area.shape
         return x[:height, :width]
 
-    def _walk(self, psi: Float32, code: Coder) -> Int32:
-        """The four passes; returns the latent y-hat in 1/16 [height, width, latent]."""
+    def _walk(self, psi: Float32, area: Allocation, code: Coder) -> Int32:
+        """The four passes; returns the latent y-hat in 1/16 [height, width, latent], 0 where not coded."""
         height, width, _ = psi.shape
         known = np.zeros((height, width, self.latent), dtype=np.float32)
         latent = np.zeros((height, width, self.latent), dtype=np.int32)
@@ -177,61 +183,62 @@ class IntegerPrior:
             x = psi if context is None else np.concatenate([psi, context.activate(known)], axis=2)
             x = self.second[number].activate(self.first[number].activate(x))
             where = blocks(number, self.latent)
-            outputs = [self._head(head, x[rows, columns], channels) for rows, columns, channels in where]
+            coded = [area.coded[rows, columns] for rows, columns, _ in where]
+            outputs = [
+                self._head(head, x[rows, columns][part], channels)
+                for (rows, columns, channels), part in zip(where, coded, strict=True)
+            ]
             mean = np.concatenate([mean.ravel() for mean, _ in outputs])
             index = np.concatenate([index.ravel() for _, index in outputs])
             value = mean + GRID * code(number, mean, index).astype(np.int32)
             start = 0
-            for block, (part, _) in zip(where, outputs, strict=True):
-                latent[block] = value[start : start + part.size].reshape(part.shape)
-                start += part.size
+            for block, part, (shaped, _) in zip(where, coded, outputs, strict=True):
+                latent[block][part] = value[start : start + shaped.size].reshape(shaped.shape)
+                start += shaped.size
             # Contexts see a quarter of a latent: floor((16 y + 2) / 4), within +-255.
             np.clip((latent + 2) >> 2, -ACTIVATION_MAX, ACTIVATION_MAX, out=known, casting="unsafe")
         return latent
 
     def _head(self, head: Layer, x: Float32, channels: slice) -> tuple[Int32, Index]:
-        """Mean and scale index of one channel group at some positions; the other groups are not computed."""
+        """Mean and scale index [n, group] of one channel group at n positions [n, hidden]; the other groups
+        are not computed."""
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
-        mean, index = (head.rescale(head.accumulate(x, c) + head.bias[c], c) for c in (channels, scales))
+        mean, index = (
+            head.rescale(head.accumulate(x[None], c)[0] + head.bias[c], c) for c in (channels, scales)
+        )
         return (
             np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT).astype(np.int32),
             np.clip(index, 0, self.scales - 1).astype(np.uint8),
         )
 
-    def _hyper_prior(self, quality: int, height: int, width: int) -> tuple[Int32, Index]:
-        shape = (self.hyper, -(-height // 4), -(-width // 4))
-        band = quality // BAND_SIZE
-        mean = np.broadcast_to(self.hyper_mean[band][:, None, None], shape)
-        index = np.broadcast_to(self.hyper_index[band][:, None, None], shape)
-        return mean, index
-
     def _quantise(self, value: Float32, mean: Int32, index: Index) -> Int16:
         """The nearest symbol that the table can code."""
         return self.tables.clip(np.rint(value - mean.astype(np.float32) / GRID), index)
 
-    def quantise(self, latent: Float32, hyper: Float32, quality: int) -> Quantised:
+    def quantise(self, latent: Float32, hyper: Float32, area: Allocation) -> Quantised:
         """Choose the symbols of one tile.
 
         Args:
             latent: gained latent [height, width, latent].
             hyper: hyper-latent [hyper, ceil(height / 4), ceil(width / 4)].
-            quality: index 0..255.
+            area: what each position gets, [height, width].
         """
-        height, width, _ = latent.shape
 
         def code(number: int, mean: Int32, index: Index) -> Int16:
-            value = np.concatenate([latent[block].ravel() for block in blocks(number, self.latent)])
-            return self._quantise(value, mean, index)
+            where = blocks(number, self.latent)
+            value = [latent[block][area.coded[block[:2]]].ravel() for block in where]
+            return self._quantise(np.concatenate(value), mean, index)
 
-        return self._code(
-            quality, height, width, lambda mean, index: self._quantise(hyper.ravel(), mean, index), code
-        )
+        def code_hyper(mean: Int32, index: Index) -> Int16:
+            return self._quantise(hyper[:, area.coarse().coded].ravel(), mean, index)
 
-    def _code(
-        self, quality: int, height: int, width: int, code_hyper: Callable[[Int32, Index], Int16], code: Coder
-    ) -> Quantised:
+        return self._code(area, code_hyper, code)
+
+    def _code(self, area: Allocation, code_hyper: Callable[[Int32, Index], Int16], code: Coder) -> Quantised:
         """Everything in coding order; the two coders make or read the symbols."""
-        mean, index = self._hyper_prior(quality, height, width)
+        coarse = area.coarse()
+        bands = coarse.quality[coarse.coded] // BAND_SIZE
+        mean, index = self.hyper_mean[bands].T, self.hyper_index[bands].T  # [hyper, coded positions]
         symbols, indices = [code_hyper(mean.ravel(), index.ravel())], [index.ravel()]
 
         def keep(number: int, mean: Int32, index: Index) -> Int16:
@@ -239,8 +246,9 @@ class IntegerPrior:
             indices.append(index)
             return symbols[-1]
 
-        hyper = mean + GRID * symbols[0].reshape(mean.shape).astype(np.int32)
-        latent = self._walk(self._features(hyper, quality, height, width), keep)
+        hyper = np.zeros((self.hyper, *coarse.shape), dtype=np.int32)
+        hyper[:, coarse.coded] = mean + GRID * symbols[0].reshape(mean.shape).astype(np.int32)
+        latent = self._walk(self._features(hyper, area), area, keep)
         return Quantised(latent=latent, symbols=tuple(symbols), indices=tuple(indices))
 
     def bits(self, quantised: Quantised) -> float:
@@ -254,19 +262,15 @@ class IntegerPrior:
             encoder.put(symbols, index)
         return encoder.finish()
 
-    def read(self, data: bytes, quality: int, height: int, width: int) -> Quantised:
-        """Inverse of :meth:`write` for a tile of ``height`` x ``width`` latent positions.
+    def read(self, data: bytes, area: Allocation) -> Quantised:
+        """Inverse of :meth:`write` for a tile.
 
         Raises:
             CorruptError: the stream is not one that an encoder writes.
         """
         decoder = SymbolDecoder(self.tables, data)
         quantised = self._code(
-            quality,
-            height,
-            width,
-            lambda _, index: decoder.get(index),
-            lambda _, __, index: decoder.get(index),
+            area, lambda _, index: decoder.get(index), lambda _, __, index: decoder.get(index)
         )
         decoder.finish()
         return quantised

@@ -113,17 +113,37 @@ class Analysis(nn.Module):
         return out
 
 
-class Synthesis(nn.Module):
-    """The adjoint of :class:`Analysis` divided by ``scale`` squared: coefficients -> picture."""
+def tapered(length: int) -> Tensor:
+    """A window [32] that rises from 0 as a squared sine over ``length`` samples, stays at 1, and falls
+    likewise."""
+    rise = torch.sin(math.pi / 2 * (torch.arange(length) + 0.5) / max(length, 1)).square()
+    return torch.cat([rise, torch.ones(2 * BANDS - 2 * length), rise.flip(0)])
 
-    def __init__(self, channels: int, scale: float) -> None:
+
+class Synthesis(nn.Module):
+    """The adjoint of :class:`Analysis` divided by ``scale`` squared: coefficients -> picture.
+
+    ``taper``: samples over which the functions are forced to rise from 0 and to fall to it.  Those of the
+    lapped transform do not quite end in 0, and training widens the step: a lattice of 16 pixels.  0 for
+    models without the entry.
+    """
+
+    window: Tensor
+
+    def __init__(self, channels: int, scale: float, taper: int = 0) -> None:
         super().__init__()
         self.factor = 1 / (scale * STORED)
+        window = tapered(taper)
+        blocks = torch.outer(window, window).reshape(2, BANDS, 2, BANDS).permute(1, 3, 0, 2)
+        # [1 (coefficients last)...]: as the kernel below, over colours, rows and columns of a block.
+        kernel = blocks.reshape(1, BANDS * BANDS, 2, 2).expand(3, -1, -1, -1).reshape(-1, 1, 2, 2).flip(2, 3)
+        self.register_buffer("window", kernel.contiguous(), persistent=False)
         self.conv = nn.Conv2d(channels, 3 * BANDS * BANDS, 2, bias=False)
         with torch.no_grad():
             self.conv.weight.copy_(_kernel(channels).transpose(0, 1).flip(2, 3))
 
     def forward(self, y: Tensor) -> Tensor:
         half = BANDS // 2
-        blocks = self.conv(F.pad(y * self.factor, (1, 1, 1, 1)))
+        kernel = self.conv.weight * self.window.to(self.conv.weight.dtype)
+        blocks = F.conv2d(F.pad(y * self.factor, (1, 1, 1, 1)), kernel)
         return F.pixel_shuffle(blocks, BANDS)[:, :, half:-half, half:-half]

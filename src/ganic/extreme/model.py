@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +29,22 @@ class Architecture(Table):
     encoder_widths: tuple[int, ...] = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8, 1/16
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)  # residual blocks at the same resolutions
     generator_widths: tuple[int, ...] = (192, 128, 64, 32, 16)  # channels at 1/16, 1/8, 1/4, 1/2, 1
-    generator_blocks: tuple[int, ...] = (4, 3, 2, 1)  # residual blocks at 1/16, 1/8, 1/4, 1/2
+    generator_blocks: tuple[int, ...] = (4, 2, 2, 1)  # residual blocks at 1/16, 1/8, 1/4, 1/2
+    generator_up: Literal[1, 3] = 3  # side of the sub-pixel convolutions
+    classes: tuple[str, ...] = ()  # of the label maps that say what to synthesise; none: no label encoder
+    taper: int = 8  # samples over which the linear path's functions rise from 0
     noise: int = 0  # channels of v concatenated to the latent
     hyper: int = 64  # channels of the hyper-latent
     features: int = 128  # channels of psi
     hidden: int = 160  # channels of each pass's 1x1 layers
     context: int = 96  # channels of each pass's 3x3 layer
 
-    def config(self) -> dict[str, dict[str, object]]:
+    @property
+    def label_channels(self) -> int:
+        """Channels of what G's label encoder sees, see :func:`ganic.extreme.selection.shares`."""
+        return len(self.classes) + 1 if self.classes else 0
+
+    def config(self) -> dict[str, Any]:
         """Arguments of the networks that a codec builds."""
         return {
             "encoder": {
@@ -48,9 +57,12 @@ class Architecture(Table):
                 "widths": list(self.generator_widths),
                 "blocks": list(self.generator_blocks),
                 "noise": self.noise,
+                "up": self.generator_up,
+                "labels": self.label_channels,
+                "taper": self.taper,
             },
             "hyper_encoder": {"latent": self.latent, "hidden": self.features, "hyper": self.hyper},
-        }
+        } | ({"classes": list(self.classes)} if self.classes else {})
 
 
 @dataclass(frozen=True)
@@ -70,17 +82,32 @@ class CompactModel(nn.Module):
         a = architecture
         low, high = GAIN_RANGE
         self.encoder = Encoder(a.latent, a.encoder_widths, a.encoder_blocks)
-        self.generator = Generator(a.latent, a.generator_widths, a.generator_blocks, a.noise)
+        self.generator = Generator(
+            a.latent,
+            a.generator_widths,
+            a.generator_blocks,
+            a.noise,
+            a.generator_up,
+            a.label_channels,
+            a.taper,
+        )
         self.prior = Prior(a.latent, a.hyper, a.features, a.hidden, a.context)
         self.gain = QualityTable(a.latent, torch.linspace(math.log(low), math.log(high), ANCHORS) / GAIN_UNIT)
         # Neighbours tell about half of what a coefficient will be.
         self.prior.expect(typical_deviations(a.latent) * LATENT_SCALE * 0.5 * math.sqrt(low * high))
 
-    def compress(self, picture: Tensor, quality: Tensor) -> tuple[Tensor, PriorOutput]:
-        """Pictures [n, 3, h, w] in [0, 1], quality [n] in 0..255 -> (latent that G receives, entropy model's
-        output)."""
+    def compress(
+        self, picture: Tensor, quality: Tensor, coded: Tensor | None = None
+    ) -> tuple[Tensor, PriorOutput]:
+        """Pictures [n, 3, h, w] in [0, 1] -> (latent that G receives, entropy model's output).
+
+        Args:
+            picture: sides multiples of 64.
+            quality: indices [n] in 0..255, or a map [n, h / 16, w / 16].
+            coded: heat map [n, 1, h / 16, w / 16] of zeros and ones; None: every symbol is coded.
+        """
         gain = torch.exp(GAIN_UNIT * self.gain(quality))
-        output: PriorOutput = self.prior(self.encoder(picture).float() * gain, quality)
+        output: PriorOutput = self.prior(self.encoder(picture).float() * gain, quality, coded)
         return (output.latent / gain).contiguous(memory_format=torch.channels_last), output
 
     def forward(self, picture: Tensor, quality: Tensor) -> Reconstruction:

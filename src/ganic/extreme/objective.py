@@ -4,11 +4,13 @@ Agustsson et al. 2019, Eq. (4) in both papers' numbering:
 
     min_{E, G}  L_GAN  +  lambda E[d(x, G(z))]  +  beta E[H(w-hat)]
 
-in two stages.  *distortion*: E, G and the entropy model minimise ``H + lambda(q) * 255^2 * MSE``, in bits per
-pixel, for a quality index q drawn anew for every picture: one model for all rates, and the papers' learned
-MSE baseline.  *adversarial*: E and the entropy model stay as they are, so files do not change; G plays
-against a multi-scale discriminator, with d a weighted sum of MSE, box-averaged MSE, perceptual distance and
-Wasserstein distortion.
+in two stages.  *distortion*: E, G and the entropy model minimise ``H + lambda(q) * 255^2 * d``, in bits per
+pixel, for a quality index q drawn anew for every picture: one model for all rates.  *adversarial*: E and the
+entropy model stay as they are, so files do not change; G plays against a multi-scale discriminator.
+
+d is the same weighted sum in both: MSE, box-averaged MSE, perceptual distance and Wasserstein distortion.  In
+the first stage with MSE alone it is the papers' learned MSE baseline; in the second without L_GAN it makes
+that baseline's generator for given files.
 """
 
 from __future__ import annotations
@@ -20,41 +22,40 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import MultiScaleDiscriminator
+from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
 from ganic.extreme.model import Architecture, CompactModel
-from ganic.metrics.perceptual import feature_distance, unit_length
-from ganic.metrics.squeezenet import SqueezeNetFeatures
-from ganic.metrics.wasserstein import VARIANCE_FLOOR
 from ganic.training.adversarial import (
     feature_matching,
     least_squares_discriminator,
     least_squares_generator,
 )
 from ganic.training.objective import Batch
-from ganic.training.recipes import Table
-
-Weight = Annotated[float, Field(ge=0)]
 
 
-class CompactSettings(Table):
+class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
     stage: Literal["distortion", "adversarial"] = "distortion"
     architecture: Architecture = Architecture()
-    lambda_low: Weight = 3e-4  # bits per pixel per squared grey level, at quality index 0
-    lambda_high: Weight = 9e-3  # the same at quality index 255; log-linear between
-    mse: Weight = 150.0  # adversarial stage: weight of the MSE of pixels in [0, 1]
-    shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
-    perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
-    texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
-    adversarial: Weight = 0.05  # of L_GAN
+    lambda_low: Weight = 3e-5  # bits per pixel per squared grey level, at quality index 0
+    lambda_high: Weight = 6e-3  # the same at quality index 255; log-linear between
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
+    adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
     matching: Weight = 0.2  # of discriminator feature matching
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 192)
     discriminator_scales: Annotated[int, Field(ge=1)] = 2
+    discriminator_norm: Literal["instance", "spectral", "none"] = "spectral"
+    discriminator_latent: Annotated[int, Field(ge=0)] = 12  # channels of the latent that D sees; 0: none
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is a discriminator."""
+        return self.stage == "adversarial" and (self.adversarial > 0 or self.matching > 0)
 
 
 class GenerativeCompression:
@@ -66,22 +67,36 @@ class GenerativeCompression:
         self.codec = CompactModel(settings.architecture)
         self.networks = nn.ModuleDict({"codec": self.codec})
         self.ema_of: Sequence[str] = ("codec",)
-        self._trunk: SqueezeNetFeatures | None = None
+        self.distortion = Distortion(settings)
         self._fake: Tensor | None = None
-        if settings.stage == "adversarial":
+        self._latent: Tensor | None = None
+        if settings.plays:
             self.discriminator = MultiScaleDiscriminator(
                 widths=settings.discriminator_widths,
                 scales=settings.discriminator_scales,
-                normalisation="spectral",
+                normalisation=settings.discriminator_norm,
+                condition=settings.discriminator_latent,
             )
             self.networks["discriminator"] = self.discriminator
+            self.glance = None
+            if settings.discriminator_latent:
+                # D judges a picture as the picture of its code (HiFiC, arXiv:2006.09965, section 3.2).
+                channels = settings.architecture.latent, settings.discriminator_latent
+                self.glance = nn.Conv2d(*channels, 3, padding=1)
+                self.networks["glance"] = self.glance
 
     def players(self, step: int) -> Sequence[str]:
-        return ("codec",) if self.settings.stage == "distortion" else ("generator", "discriminator")
+        if self.settings.stage == "distortion":
+            return ("codec",)
+        return ("generator", "discriminator") if self.settings.plays else ("generator",)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
-        module = {"codec": self.codec, "generator": self.codec.generator}.get(player) or self.discriminator
-        return list(module.parameters())
+        if player == "codec":
+            return list(self.codec.parameters())
+        if player == "generator":
+            return list(self.codec.generator.parameters())
+        modules = [self.discriminator] if self.glance is None else [self.discriminator, self.glance]
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def fresh_batch(self, player: str) -> bool:
         return False
@@ -94,7 +109,7 @@ class GenerativeCompression:
         return self._discriminator_turn(batch["image"])
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
-        self._fake = None
+        self._fake = self._latent = None
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:
@@ -107,82 +122,79 @@ class GenerativeCompression:
             columns.append(self.codec(pictures, index).picture.clamp(0, 1))
         return torch.stack(columns, dim=1).flatten(0, 1)
 
-    def trade_off(self, quality: Tensor) -> Tensor:
-        """lambda(q) in bits per pixel per squared grey level."""
-        low, high = self.settings.lambda_low, self.settings.lambda_high
-        return low * torch.exp(quality / (QUALITIES - 1) * math.log(high / low))
+    def importance(self, quality: Tensor) -> Tensor:
+        """How much a picture coded at this quality counts: (lambda(q) / lambda(middle)) ** -balance.
+
+        Rate and distortion times lambda are both several times larger at high qualities than at low ones,
+        whose pictures would hardly be heard: the networks are shared.
+        """
+        settings = self.settings
+        middle = math.sqrt(settings.lambda_low * settings.lambda_high)
+        ratio = trade_off(quality, settings.lambda_low, settings.lambda_high) / middle
+        return ratio.pow(-settings.balance)
 
     def _distortion_stage(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """H + lambda * 255^2 * MSE."""
-        quality = _random_quality(x)
+        """H + lambda * 255^2 * d, with d in units of the MSE."""
+        quality = random_quality(x)
         out = self.codec(x, quality)
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
-        mse = (out.picture.float() - x).square().mean((1, 2, 3))
-        loss = (bpp + self.trade_off(quality) * 255**2 * mse).mean()
-        return loss, {"bpp": bpp.mean(), "mse": mse.mean(), "psnr": (-10 * torch.log10(mse)).mean()}
+        y = out.picture.float()
+        weight = self.importance(quality)
+        factor = weight * trade_off(quality, self.settings.lambda_low, self.settings.lambda_high) * 255**2
+        terms = {
+            name: (factor[: len(d)] * d).mean() / self.settings.mse
+            for name, d in self.distortion(x, y).items()
+        }
+        psnr = -10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))
+        terms["rate"] = (weight * bpp).mean()
+        return torch.stack(list(terms.values())).sum(), {
+            "bpp": bpp.mean(),
+            "psnr": psnr.mean(),
+            **terms,
+        }
 
     def _generator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """L_GAN + lambda E[d]; the rate is fixed."""
+        """L_GAN + E[d]; the rate is fixed."""
         settings = self.settings
-        quality = _random_quality(x)
+        quality = random_quality(x)
         with torch.no_grad():
             latent, prior = self.codec.compress(x, quality)
         y = self.codec.generator(latent, quality).float()
-        self._fake = y.detach()
-        terms = {
-            "mse": settings.mse * (y - x).square().mean(),
-            "shading": settings.shading * F.avg_pool2d(y - x, 8).square().mean(),
-            **self._feature_terms(x, y),
-        }
-        if settings.adversarial or settings.matching:
-            logits, fake_features = self.discriminator(y)
+        self._fake, self._latent = y.detach(), latent
+        terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
+        if settings.plays:
+            code = self._glance()
+            logits, fake_features = self.discriminator(y, code)
             with torch.no_grad():
-                _, real_features = self.discriminator(x)
+                _, real_features = self.discriminator(x, code)
             terms["adversarial"] = settings.adversarial * least_squares_generator(logits)
             terms["matching"] = settings.matching * feature_matching(real_features, fake_features)
         stats = {"bpp": (prior.bits / (x.shape[2] * x.shape[3])).mean(), **terms}
         return torch.stack(list(terms.values())).sum(), stats
 
-    def _feature_terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Perceptual distance and texture statistics, both through the same activations."""
-        if self._trunk is None:
-            self._trunk = SqueezeNetFeatures()
-        self._trunk.to(x.device)
-        with torch.no_grad():
-            real = self._trunk(x)
-        fake = self._trunk(y)
-        with torch.autocast(x.device.type, enabled=False):
-            perceptual = feature_distance(real, fake).mean()
-            texture = torch.stack([_texture(a, b) for a, b in zip(real, fake, strict=True)]).mean()
-        return {
-            "perceptual": self.settings.perceptual * perceptual,
-            "texture": self.settings.texture * texture,
-        }
-
     def _discriminator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """E f(D(x)) + E g(D(G(z))), f(y) = (y - 1)^2, g(y) = y^2."""
         assert self._fake is not None
-        real, _ = self.discriminator(x)
-        fake, _ = self.discriminator(self._fake)
+        code = self._glance()
+        real, _ = self.discriminator(x, code)
+        fake, _ = self.discriminator(self._fake, code)
         accuracy = torch.stack([(a.mean() - b.mean()) for a, b in zip(real, fake, strict=True)]).mean()
         return least_squares_discriminator(real, fake), {"margin": accuracy}
 
+    def _glance(self) -> Tensor | None:
+        """What D sees of the latent of the generator's last turn."""
+        if self.glance is None:
+            return None
+        assert self._latent is not None
+        seen: Tensor = self.glance(self._latent / LATENT_SCALE)
+        return seen
 
-def _random_quality(x: Tensor) -> Tensor:
+
+def random_quality(x: Tensor) -> Tensor:
+    """A quality index for every picture of a batch, uniform [n]."""
     return torch.rand(len(x), device=x.device) * (QUALITIES - 1)
 
 
-def _texture(real: Tensor, fake: Tensor) -> Tensor:
-    """Squared differences of local means and deviations of one activation, over overlapping 4x4 windows.
-
-    Wasserstein distortion (arXiv:2310.03629, Eq. 5) of Gaussian summaries, with box windows, which pool fast.
-    """
-
-    def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-        unit = unit_length(features)
-        mean = F.avg_pool2d(unit, 4, stride=2)
-        square = F.avg_pool2d(unit.square(), 4, stride=2)
-        return mean, (square - mean.square()).clamp_min(VARIANCE_FLOOR).sqrt()
-
-    (mean, deviation), (fake_mean, fake_deviation) = statistics(real), statistics(fake)
-    return ((mean - fake_mean).square() + (deviation - fake_deviation).square()).sum(1).mean()
+def trade_off(quality: Tensor, low: float, high: float) -> Tensor:
+    """lambda(q) in bits per pixel per squared grey level: log-linear from ``low`` to ``high``."""
+    return low * torch.exp(quality / (QUALITIES - 1) * math.log(high / low))

@@ -282,31 +282,49 @@ class Prior(nn.Module):
         tensors["hyper_index"] = index[:, :, 0, 0].to(torch.uint8)
         return tensors
 
-    def forward(self, y: Tensor, quality: Tensor) -> PriorOutput:
-        """Gained latent [n, latent, h, w] (h, w multiples of 4), quality [n] -> :class:`PriorOutput`."""
+    def forward(self, y: Tensor, quality: Tensor, coded: Tensor | None = None) -> PriorOutput:
+        """The entropy model of one batch.
+
+        Args:
+            y: gained latent [n, latent, h, w], h and w multiples of 4.
+            quality: indices [n], or a map [n, h, w].
+            coded: heat map [n, 1, h, w] of zeros and ones; symbols at zeros do not exist.  None: all do.
+        """
         # Always float32: bf16 has 8 bits, and means in 1/16 need more.
         with torch.autocast(y.device.type, enabled=False):
-            return self._forward(y.float(), quality)
+            return self._forward(y.float(), quality, None if coded is None else coded.float())
 
-    def _forward(self, y: Tensor, quality: Tensor) -> PriorOutput:
+    def _forward(self, y: Tensor, quality: Tensor, coded: Tensor | None) -> PriorOutput:
+        coarse_quality, coarse_coded = quality, None
+        if coded is not None:
+            y, coarse_coded = y * coded, F.max_pool2d(coded, 4)
+        if quality.ndim == 3:
+            among = quality if coded is None else quality * coded[:, 0]
+            coarse_quality = F.max_pool2d(among, 4)
         z = self.hyper_encoder(y)
-        z_mean, z_index = self.hyper_prior(quality)
+        z_mean, z_index = self.hyper_prior(coarse_quality)
         noisy = z - z_mean + torch.empty_like(z).uniform_(-0.5, 0.5)
-        hyper_bits = gaussian_bits(noisy, scale_of_index(z_index)).flatten(1).sum(1)
-        psi = self.hyper_decoder(round_ste(z - z_mean) + z_mean, quality)
+        hyper_bits = _sum(gaussian_bits(noisy, scale_of_index(z_index)), coarse_coded)
+        z_hat = round_ste(z - z_mean) + z_mean
+        psi = self.hyper_decoder(z_hat if coarse_coded is None else z_hat * coarse_coded, quality)
 
         masks = pass_masks(self.latent, y.shape[2], y.shape[3], y.device)
         known = torch.zeros_like(y)
         mean, index = torch.zeros_like(y), torch.zeros_like(y)
         for mask, network in zip(masks, self.passes, strict=True):
             pass_mean, pass_index = network(psi, known)
-            symbols = round_ste(y - pass_mean)
-            known = torch.where(mask, symbols + pass_mean, known)
+            value = round_ste(y - pass_mean) + pass_mean
+            known = torch.where(mask, value if coded is None else value * coded, known)
             mean = torch.where(mask, pass_mean, mean)
             index = torch.where(mask, pass_index, index)
         noisy = y - mean + torch.empty_like(y).uniform_(-0.5, 0.5)
-        bits = gaussian_bits(noisy, scale_of_index(index)).flatten(1).sum(1)
+        bits = _sum(gaussian_bits(noisy, scale_of_index(index)), coded)
         return PriorOutput(latent=known, bits=bits + hyper_bits, hyper_bits=hyper_bits)
+
+
+def _sum(bits: Tensor, coded: Tensor | None) -> Tensor:
+    """Per picture [n], over the positions that are coded."""
+    return (bits if coded is None else bits * coded).flatten(1).sum(1)
 
 
 __all__ = ["ANCHORS", "BANDS", "GRID", "GROUPS", "Prior", "PriorOutput", "anchor_weights", "pass_masks"]

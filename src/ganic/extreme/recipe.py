@@ -16,8 +16,15 @@ def build(recipe: Recipe) -> Objective:
     arch = recipe.objective.get("arch", "compact")
     if arch == "compact":
         return GenerativeCompression(recipe.objective_as(CompactSettings))
+    if arch == "compact-selective":
+        from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
+
+        return SelectiveCompression(recipe.objective_as(SelectiveSettings))
     if arch == "agustsson2019":
         from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 
         return PublishedObjective(recipe.objective_as(PublishedSettings))
-    raise RecipeError(f"{recipe.source}: objective.arch: {arch!r} is neither 'compact' nor 'agustsson2019'")
+    raise RecipeError(
+        f"{recipe.source}: objective.arch: {arch!r} is none of 'compact', 'compact-selective' and "
+        "'agustsson2019'"
+    )

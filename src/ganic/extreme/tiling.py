@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+STRIDE = 16
+"""Picture pixels per latent position, in each direction."""
+
 TILE = 128
 """Largest side of a tile in latent positions (2048 pixels)."""
 

@@ -27,6 +27,7 @@ from ganic.ganz.model import Model, from_file
 from ganic.ganz.payload import Head, StoredLayer
 from ganic.ganz.stored_latents import coder_of, layer_of, step_of
 from ganic.hardware import has_fast_bf16
+from ganic.regions import Regions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,8 +70,23 @@ class Codec:
         """Load a model by name, path or 6-byte id.  Raises ModelError."""
         return cls(from_file(models.load(model)), precision=precision, device=device)
 
-    def encode(self, image: images.Source | images.Picture, **options: Any) -> bytes:
-        """Compress one picture; the options, and what is raised, are those of `encode_many`."""
+    def encode(
+        self,
+        image: images.Source | images.Picture,
+        *,
+        regions: Regions | None = None,
+        background: float = 0.4,
+        **options: Any,
+    ) -> bytes:
+        """Compress one picture; the other options, and what is raised, are those of `encode_many`.
+
+        Raises UsageError for ``regions``: a latent search has none.
+        """
+        if regions is not None:
+            raise UsageError(
+                "regions: a GANZ model treats all of a picture alike; name a model of the generative codec "
+                "to keep parts of it"
+            )
         (data,) = self.encode_many([image], **options)
         return data
 
@@ -191,6 +207,8 @@ class Codec:
                 f"file: made with model {container.model_id.hex()}, not with {self.model.model_id.hex()}; "
                 "install that model, `ganic models` lists what is here"
             )
+        if {"AREA", "LABL"} & container.boxes.keys():
+            raise CorruptError("ganz file: has boxes of the generative codec; get it again")
         if len(container.streams) != 1:
             raise CorruptError(f"ganz file: {len(container.streams)} streams instead of one; get it again")
         (stream,) = container.streams

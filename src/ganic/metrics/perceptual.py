@@ -33,11 +33,20 @@ def feature_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tenso
     Takes two equally long lists of activations [n, c, h, w]; a loop that compares several pictures with one
     original computes the original's activations once.
     """
-    layers = [
-        (unit_length(x) - unit_length(y)).square().sum(dim=1).mean(dim=(1, 2))
-        for x, y in zip(first, second, strict=True)
-    ]
+    layers = [_difference_of_unit_vectors(x, y).mean(dim=(1, 2)) for x, y in zip(first, second, strict=True)]
     return torch.stack(layers).mean(dim=0)
+
+
+def _difference_of_unit_vectors(x: Tensor, y: Tensor) -> Tensor:
+    """|x / |x| - y / |y||^2 over the channels of [n, c, h, w]: [n, h, w], float32.
+
+    From the three inner products, without making unit vectors: in training that is less than half the memory
+    traffic of :func:`unit_length`.
+    """
+    x, y = x.float(), y.float()
+    xx, yy, xy = (x * x).sum(dim=1), (y * y).sum(dim=1), (x * y).sum(dim=1)
+    scale_x, scale_y = torch.rsqrt(xx + EPSILON), torch.rsqrt(yy + EPSILON)
+    return xx * scale_x * scale_x + yy * scale_y * scale_y - 2 * (xy * scale_x * scale_y)
 
 
 class SqueezeNetDistance(nn.Module):

@@ -1,0 +1,100 @@
+"""d(x, G(z)) of Eq. (4): how far a reconstruction is from its original, as training counts it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganic.errors import DataError
+from ganic.metrics.perceptual import feature_distance, unit_length
+from ganic.metrics.squeezenet import SqueezeNetFeatures
+from ganic.metrics.wasserstein import VARIANCE_FLOOR
+from ganic.training.recipes import Table
+
+Weight = Annotated[float, Field(ge=0)]
+
+PHASES = 16
+"""The trunk's strides together."""
+SMALLEST = 80
+"""Side in pixels that leaves the trunk's last activations large enough for texture."""
+
+
+class DistortionWeights(Table):
+    """The part of an ``[objective]`` table that weighs d."""
+
+    mse: Annotated[float, Field(gt=0)] = 150.0  # of the MSE of pixels in [0, 1]
+    shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
+    perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
+    texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
+    featured: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a batch whose features are compared
+
+
+class Distortion:
+    """The weighted terms of d."""
+
+    def __init__(self, weights: DistortionWeights) -> None:
+        self.weights = weights
+        self._trunk: SqueezeNetFeatures | None = None
+
+    def pixels(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """MSE and shading of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
+        weights = self.weights
+        terms = {"mse": weights.mse * (y - x).square().mean((1, 2, 3))}
+        if weights.shading:
+            terms["shading"] = weights.shading * F.avg_pool2d(y - x, 8).square().mean((1, 2, 3))
+        return terms
+
+    def features(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Perceptual distance and texture of the first ``featured`` share of the pictures, per picture."""
+        weights = self.weights
+        if not (weights.perceptual or weights.texture):
+            return {}
+        if self._trunk is None:
+            self._trunk = SqueezeNetFeatures()
+        self._trunk.to(x.device)
+        count = math.ceil(weights.featured * len(x))
+        spare = min(x.shape[2:]) - SMALLEST
+        if spare < 0:
+            raise DataError(
+                f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few to compare features; crop at least "
+                f"{SMALLEST}, or set perceptual and texture to 0"
+            )
+        # The trunk's strides see some pixels more than others: a lattice in the gradient, and in time in the
+        # pictures, unless its phase changes with every step.
+        top, left = torch.randint(min(PHASES, spare + 1), (2,)).tolist() if y.requires_grad else (0, 0)
+        with torch.no_grad():
+            real = self._trunk(x[:count, :, top:, left:])
+        fake = self._trunk(y[:count, :, top:, left:])
+        terms = {}
+        with torch.autocast(x.device.type, enabled=False):
+            if weights.perceptual:
+                terms["perceptual"] = weights.perceptual * feature_distance(real, fake)
+            if weights.texture:
+                texture = [_texture(a, b) for a, b in zip(real, fake, strict=True)]
+                terms["texture"] = weights.texture * torch.stack(texture).mean(0)
+        return terms
+
+    def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """All terms: [n], or those of features for fewer pictures, from the first on."""
+        return {**self.pixels(x, y), **self.features(x, y)}
+
+
+def _texture(real: Tensor, fake: Tensor) -> Tensor:
+    """Squared differences of local means and deviations of one activation, over overlapping 4x4 windows [n].
+
+    Wasserstein distortion (arXiv:2310.03629, Eq. 5) of Gaussian summaries, with box windows, which pool fast.
+    """
+
+    def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+        unit = unit_length(features)
+        mean = F.avg_pool2d(unit, 4, stride=2)
+        square = F.avg_pool2d(unit.square(), 4, stride=2)
+        return mean, (square - mean.square()).clamp_min(VARIANCE_FLOOR).sqrt()
+
+    (mean, deviation), (fake_mean, fake_deviation) = statistics(real), statistics(fake)
+    return ((mean - fake_mean).square() + (deviation - fake_deviation).square()).sum(1).mean((1, 2))

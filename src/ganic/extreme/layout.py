@@ -1,0 +1,47 @@
+"""What a file of the generative codec says of its picture's parts, read without networks (nor torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from ganic.labels import VOID, coding
+
+from ganic.bitstream import Container
+from ganic.errors import CorruptError
+from ganic.extreme.allocation import Plan
+from ganic.extreme.tiling import STRIDE
+
+
+def grid(container: Container) -> tuple[int, int]:
+    """Rows and columns of the latent."""
+    return -(-container.height // STRIDE), -(-container.width // STRIDE)
+
+
+def plan_of(container: Container) -> Plan:
+    """What each latent position got. Raises CorruptError."""
+    rows, columns = grid(container)
+    if "AREA" in container.boxes:
+        plan = Plan.unpack(container.boxes["AREA"], rows, columns)
+    else:
+        plan = Plan.uniform(rows, columns)
+    if bool((plan.levels == VOID).any()) != ("LABL" in container.boxes):
+        raise CorruptError("file: what it leaves out and its labels do not agree; get it again")
+    return plan
+
+
+def labels_of(container: Container) -> npt.NDArray[np.uint8]:
+    """The label map [height, width] in the box ``LABL``. Raises CorruptError."""
+    return coding.decode(container.boxes["LABL"], container.height, container.width)
+
+
+def label_shares(container: Container, classes: Sequence[str]) -> dict[str, float] | None:
+    """Share of the picture by class, the largest first; numbers stand for classes without known names."""
+    if "LABL" not in container.boxes:
+        return None
+    numbers, counts = np.unique(labels_of(container), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    names = dict(enumerate(classes)) | {VOID: "void"}
+    total = container.width * container.height
+    return {names.get(int(numbers[i]), str(numbers[i])): float(counts[i]) / total for i in order}

@@ -1,0 +1,102 @@
+"""Selective compression (SC, section 3.3 of arXiv:1804.02958): the labels of what a file does not code.
+
+The box ``LABL`` (part of the file format) is the label map of the whole picture as
+:mod:`ganic.labels.coding` writes it, at the picture's size.  Its labels index the model's classes; VOID says
+that a pixel's class is not known.  Where everything is coded G needs no labels, and there is no box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ganic.labels import VOID, coding
+from torch import Tensor
+
+from ganic.bitstream import Container
+from ganic.errors import CorruptError, UsageError
+from ganic.extreme.allocation import Allocation
+from ganic.extreme.layout import labels_of
+from ganic.extreme.tiling import STRIDE, Span
+from ganic.extreme.windowed import Conditions
+from ganic.regions import Regions
+
+
+def labels_for(classes: Sequence[str], regions: Regions, coded: npt.NDArray[np.bool_]) -> bytes:
+    """The data of the box ``LABL``.
+
+    Args:
+        classes: the model's.
+        regions: with labels, which may have other classes where the picture is coded.
+        coded: the positions [rows, columns] that are coded.
+
+    Raises:
+        UsageError: there are no labels, or a class that is to be synthesised is none of the model's.
+    """
+    if regions.labels is None:
+        raise UsageError(
+            "regions: leaving out parts of a picture needs labels that say what they are; give --labels, or "
+            "keep everything"
+        )
+    labels = regions.labels
+    known = {name: number for number, name in enumerate(classes)}
+    table = np.full(256, VOID, dtype=np.uint8)
+    for number, name in enumerate(labels.names):
+        table[number] = known.get(name, VOID)
+    mapped: npt.NDArray[np.uint8] = table[labels.labels]
+    synthetic = ~coded.repeat(STRIDE, axis=0).repeat(STRIDE, axis=1)[: labels.height, : labels.width]
+    unknown = np.unique(labels.labels[synthetic & (mapped == VOID) & (labels.labels != VOID)])
+    if len(unknown):
+        names = ", ".join(labels.names[number] for number in unknown)
+        raise UsageError(
+            f"labels: {names}: this model cannot synthesise that, it knows {', '.join(classes)}; keep such "
+            "regions or rename their class"
+        )
+    return coding.encode(mapped)
+
+
+def shares(labels: Tensor, synthetic: Tensor, classes: int) -> Tensor:
+    """What G's label encoder sees.
+
+    Args:
+        labels: class numbers [n, 16h, 16w]; anything beyond 0..classes-1 counts as unknown.
+        synthetic: ones [n, 1, h, w] where no symbols are coded, else zeros.
+        classes: how many there are.
+
+    Returns:
+        [n, classes + 1, 8h, 8w], float32: the share of each class in every 2x2 block, then ``synthetic``.
+    """
+    known = torch.where((labels >= 0) & (labels < classes), labels, classes).long()
+    n, height, width = known.shape
+    maps = torch.zeros(n, classes + 1, height // 2, width // 2, device=labels.device)
+    for row in range(2):
+        for column in range(2):
+            part = known[:, None, row::2, column::2]
+            maps.scatter_add_(1, part, torch.full(part.shape, 0.25, device=maps.device))
+    side = STRIDE // 2
+    maps[:, classes] = synthetic[:, 0].repeat_interleave(side, 1).repeat_interleave(side, 2)
+    return maps
+
+
+def conditions_of(container: Container, classes: int, area: Allocation) -> Conditions:
+    """The class shares of a file's label map, by window. Raises CorruptError."""
+    labels = labels_of(container)
+    if int(labels[labels != VOID].max(initial=0)) >= classes:
+        raise CorruptError(
+            "box LABL: has a class that the model does not have; the file is damaged, get it again"
+        )
+
+    def window(row: Span, column: Span) -> Tensor:
+        height, width = ((span.outer_stop - span.outer_start) * STRIDE for span in (row, column))
+        top, left = row.outer_start * STRIDE, column.outer_start * STRIDE
+        part = labels[top : top + height, left : left + width]
+        part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1])), mode="edge")
+        coded = area.coded[row.outer_start : row.outer_stop, column.outer_start : column.outer_stop]
+        return shares(torch.from_numpy(part)[None], torch.from_numpy(~coded)[None, None].float(), classes)
+
+    return window
+
+
+__all__ = ["conditions_of", "labels_for", "shares"]

@@ -1,0 +1,93 @@
+"""Encoder and generator over pictures of any size, window by window, so that memory stays bounded.
+
+A window is computed with a margin of its surroundings and the margin is thrown away; small pictures are one
+window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ganic import images
+from ganic.extreme.allocation import Allocation
+from ganic.extreme.compact import Encoder, Generator
+from ganic.extreme.integer_prior import GRID
+from ganic.extreme.tiling import STRIDE, Span, windows
+
+WINDOW = 64
+"""Side of a network window in latent positions (1024 pixels)."""
+WHOLE = 96 * 96
+"""Latent positions up to which a picture goes through the networks in one piece."""
+MARGIN = 8
+"""Positions around a window: what lies farther away changes a pixel by at most a grey level (tested)."""
+
+Conditions = Callable[[Span, Span], Tensor | None]
+"""For rows and columns of the latent, margins included: the class shares that G receives there."""
+
+
+def analyse(encoder: Encoder, picture: images.Picture) -> npt.NDArray[np.float32]:
+    """E of the whole picture: latent [rows, columns, channels], before the gain."""
+    rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
+    parameter = next(encoder.parameters())
+    latent: npt.NDArray[np.float32] | None = None
+    for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
+        x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
+        x1, y1 = column.outer_stop * STRIDE, row.outer_stop * STRIDE
+        pixels = picture.window(x0, y0, min(x1, picture.width), min(y1, picture.height))
+        missing = ((0, y1 - y0 - pixels.shape[0]), (0, x1 - x0 - pixels.shape[1]), (0, 0))
+        if any(end for _, end in missing):
+            pixels = np.pad(pixels, missing, mode="edge")
+        x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
+        y = encoder(x)[0].permute(1, 2, 0).float().cpu().numpy()
+        if latent is None:
+            latent = np.empty((rows, columns, y.shape[2]), dtype=np.float32)
+        latent[row.start : row.stop, column.start : column.stop] = y[
+            row.start - row.outer_start : row.stop - row.outer_start,
+            column.start - column.outer_start : column.stop - column.outer_start,
+        ]
+    assert latent is not None
+    return latent
+
+
+def synthesise(
+    generator: Generator,
+    latent: npt.NDArray[np.int16],
+    gains: npt.NDArray[np.float32],
+    area: Allocation,
+    canvas: images.Canvas,
+    conditions: Conditions | None = None,
+) -> None:
+    """G of the whole latent [rows, columns, channels] in 1/16, onto the canvas.
+
+    ``gains``: what latents were multiplied by, [qualities, channels].
+    """
+    rows, columns, _ = latent.shape
+    parameter = next(generator.parameters())
+    scales = 1 / (GRID * gains)
+    uniform = bool((area.quality == area.quality[0, 0]).all())
+    for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
+        where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
+        quality = area.quality[where]
+        index = torch.from_numpy(quality[:1, 0] if uniform else quality[None]).to(parameter.device)
+        y = torch.from_numpy(latent[where] * scales[quality]).to(parameter.device, parameter.dtype)
+        labels = None if conditions is None else conditions(row, column)
+        if labels is not None:
+            labels = labels.to(parameter.device, parameter.dtype)
+        x = generator(y.permute(2, 0, 1)[None], index, labels=labels)[0]
+        top, left = (row.start - row.outer_start) * STRIDE, (column.start - column.outer_start) * STRIDE
+        x = x[
+            :,
+            top : top + (row.stop - row.start) * STRIDE,
+            left : left + (column.stop - column.start) * STRIDE,
+        ]
+        pixels = (x * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+        canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
+
+
+def _side(rows: int, columns: int) -> int:
+    return max(rows, columns) if rows * columns <= WHOLE else WINDOW

@@ -1,0 +1,113 @@
+"""The compact objective: its two stages, and d term by term against plain arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganic.extreme.distortion import Distortion, DistortionWeights
+from ganic.extreme.model import Architecture
+from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
+from ganic.metrics.perceptual import SqueezeNetDistance
+
+TINY = Architecture(
+    latent=16,
+    encoder_widths=(8, 8, 8, 8),
+    encoder_blocks=(0, 0, 0, 0),
+    generator_widths=(8, 8, 8, 8, 4),
+    generator_blocks=(0, 0, 0, 0),
+    hyper=4,
+    features=8,
+    hidden=8,
+    context=4,
+)
+
+
+def objective(**settings: Any) -> GenerativeCompression:
+    torch.manual_seed(0)
+    return GenerativeCompression(
+        CompactSettings(architecture=TINY, discriminator_widths=(8, 8), discriminator_latent=3, **settings)
+    )
+
+
+def pictures(n: int = 2, side: int = 128) -> Tensor:
+    torch.manual_seed(1)
+    return F.interpolate(torch.rand(n, 3, side // 8, side // 8), size=(side, side), mode="bicubic").clamp(
+        0, 1
+    )
+
+
+def test_lambda_is_log_linear_between_its_ends() -> None:
+    values = trade_off(torch.tensor([0.0, 127.5, 255.0]), 1e-4, 1e-2)
+    assert values.tolist() == pytest.approx([1e-4, 1e-3, 1e-2], rel=1e-5)
+
+
+def test_every_term_of_d() -> None:
+    x, y = pictures(4, 128), pictures(4, 128).flip(3)
+    d = Distortion(DistortionWeights(mse=2, shading=3, perceptual=5, texture=7, featured=0.5))
+    terms = d(x, y)
+    assert {name: len(term) for name, term in terms.items()} == {
+        "mse": 4,
+        "shading": 4,
+        "perceptual": 2,
+        "texture": 2,
+    }
+    error = (x - y).double()
+    assert terms["mse"].tolist() == pytest.approx((2 * error.square().mean((1, 2, 3))).tolist(), rel=1e-5)
+    blocks = error.reshape(4, 3, 16, 8, 16, 8).mean((3, 5))
+    assert terms["shading"].tolist() == pytest.approx(
+        (3 * blocks.square().mean((1, 2, 3))).tolist(), rel=1e-4
+    )
+    distance = SqueezeNetDistance()(x[:2], y[:2])
+    assert terms["perceptual"].tolist() == pytest.approx((5 * distance).tolist(), rel=1e-4)
+    assert (terms["texture"] > 0).all()
+    assert all((term.abs() < 1e-4).all() for term in d(x, x).values())
+
+
+def test_texture_forgives_a_shift_that_mse_does_not() -> None:
+    """Local statistics of noise hardly change when the noise is another: blur changes them more."""
+    torch.manual_seed(0)
+    noise, other = torch.rand(2, 1, 3, 128, 128)
+    blurred = F.avg_pool2d(F.pad(noise, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
+    d = Distortion(DistortionWeights(mse=1, shading=0, perceptual=0, texture=1))
+    assert d(noise, other)["mse"] > d(noise, blurred)["mse"]
+    assert d(noise, other)["texture"] < d(noise, blurred)["texture"]
+
+
+def test_the_distortion_stage_trains_everything() -> None:
+    game = objective(texture=0.0)
+    assert list(game.networks) == ["codec"] and game.players(0) == ("codec",)
+    loss, stats = game.loss("codec", {"image": pictures()}, 0)
+    parts = {name: stats[name].detach() for name in ("rate", "mse", "shading", "perceptual")}
+    assert loss.item() == pytest.approx(float(torch.stack(list(parts.values())).sum()), rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in game.parameters("codec"))
+
+
+def test_the_adversarial_stage_moves_the_generator_alone() -> None:
+    game = objective(stage="adversarial", texture=0.0)
+    assert game.players(0) == ("generator", "discriminator")
+    generator = set(map(id, game.parameters("generator")))
+    for player in game.players(0):
+        mine = list(game.parameters(player))
+        for parameter in game.networks.parameters():
+            parameter.requires_grad_(any(parameter is p for p in mine))
+        loss, stats = game.loss(player, {"image": pictures()}, 0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(loss) and stats
+    moved = {id(p) for p in game.codec.parameters() if p.grad is not None}
+    assert moved == generator
+    assert game.glance is not None and game.glance.weight.grad is not None
+    game.after_step(0, {})
+    assert game._fake is None and game._latent is None
+
+
+def test_without_a_game_there_is_no_discriminator() -> None:
+    game = objective(stage="adversarial", adversarial=0.0, matching=0.0, perceptual=0.0, texture=0.0)
+    assert list(game.networks) == ["codec"] and game.players(0) == ("generator",)
+    _, stats = game.loss("generator", {"image": pictures()}, 0)
+    assert set(stats) == {"bpp", "mse", "shading"}

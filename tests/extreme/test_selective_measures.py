@@ -1,0 +1,88 @@
+"""What ganic.evaluation.selective measures, on made-up scenes and the untrained selective model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganic.errors import DataError
+from ganic.evaluation.selective import (
+    Scene,
+    costs,
+    gains,
+    kept_box,
+    kept_instances,
+    load_scenes,
+    psnr_inside,
+)
+from ganic.extreme.codec import Codec
+from ganic.labels import VOID, LabelMap
+
+CLASSES = ("sky", "road", "car")
+
+
+def scene(number: int = 0) -> Scene:
+    path = Path(__file__).parents[1] / "data" / "photo.webp"
+    image = Image.open(path).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS)
+    labels = np.zeros((128, 192), np.uint8)
+    labels[64:] = 1
+    labels[48:80, 32:64] = labels[48:80, 128:176] = 2
+    labels[:8] = VOID
+    return Scene("made up", image, LabelMap(labels, CLASSES), number)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 1.0])
+def test_boxes_have_their_share_and_depend_on_the_scene_alone(share: float) -> None:
+    masks = [kept_box(scene(number), share) for number in range(5)]
+    assert all(abs(mask.mean() - share) < 0.02 for mask in masks)
+    assert (masks[3] == kept_box(scene(3), share)).all()
+    assert share in (0.0, 1.0) or len({mask.tobytes() for mask in masks}) > 1
+
+
+def test_instances_are_whole_and_stay_below_the_share() -> None:
+    for number in range(8):
+        mask = kept_instances(scene(number), 0.25)
+        assert mask.mean() <= 0.275
+        for part in (np.s_[48:80, 32:64], np.s_[48:80, 128:176]):  # the cars, where blocks are theirs alone
+            assert len(np.unique(mask[part])) == 1
+    assert kept_instances(scene(), 1.0).all() and not kept_instances(scene(), 0.0).any()
+
+
+def test_costs_grow_with_the_preserved_area(selective: Codec) -> None:
+    rows = costs(selective, [scene(0), scene(1)], kept_box, (0.0, 0.25, 1.0), quality=0.6)
+    assert rows[0].share < rows[1].share < rows[2].share == 1
+    assert rows[0].bytes < rows[1].bytes < rows[2].bytes
+    assert rows[2].ratio == 1 and rows[2].difference == 0 and rows[2].labels == 0
+    assert 0 < rows[0].labels < rows[0].bytes
+
+
+def test_gains_compare_at_equal_bytes(codec: Codec) -> None:
+    (gain,) = gains(codec, [("photo", scene().image)], bpp=0.5, share=0.2)
+    even = codec.encode(scene().image, target_bpp=0.5)
+    assert 0.9 * len(even) < gain.bytes <= len(even)
+
+
+def test_psnr_inside_by_hand() -> None:
+    one, other = Image.new("RGB", (4, 2), (10, 10, 10)), Image.new("RGB", (4, 2), (10, 10, 10))
+    other.putpixel((0, 0), (20, 20, 20))
+    inside = np.zeros((2, 4), bool)
+    inside[0, :2] = True
+    assert psnr_inside(one, other, inside) == pytest.approx(10 * np.log10(255**2 / 50))
+
+
+def test_scenes_without_labels_are_named(tmp_path: Path) -> None:
+    pictures, labels = tmp_path / "images", tmp_path / "labels"
+    pictures.mkdir()
+    labels.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (20, 10)).save(pictures / f"{name}.png")
+    Image.new("L", (20, 10), 11).save(labels / "a.png")
+    found = load_scenes(pictures, labels, ["a"])
+    assert [one.name for one in found] == ["a"] and found[0].labels.labels.shape == (10, 20)
+    with pytest.raises(DataError, match="b"):
+        load_scenes(pictures, labels)
+    with pytest.raises(DataError, match="c"):
+        load_scenes(pictures, labels, ["c.png"])
