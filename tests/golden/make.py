@@ -12,18 +12,29 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from ganic.bitstream import unpack
 from ganic.extreme.codec import Codec
+from ganic.regions import Regions
 
 HERE = Path(__file__).parent
 MODEL = HERE / "tiny.safetensors"
 
 
-def pictures() -> dict[str, tuple[Image.Image, dict[str, float]]]:
+def _importance(width: int, height: int) -> NDArray[np.float32]:
+    """A kept disc that fades out, and a kept corner."""
+    y, x = np.mgrid[:height, :width]
+    disc = 1.5 - np.hypot(x - 0.4 * width, y - 0.6 * height) / (0.2 * width)
+    corner = (x > 0.8 * width) & (y < 0.2 * height)
+    return np.maximum(disc.clip(0, 1), corner).astype(np.float32)
+
+
+def pictures() -> dict[str, tuple[Image.Image, dict[str, Any]]]:
     """Name -> picture and arguments of ``Codec.encode``."""
     photo = Image.open(HERE.parent / "data" / "photo.webp").convert("RGB")
     small = photo.resize((192, 192), Image.Resampling.LANCZOS)
@@ -40,6 +51,7 @@ def pictures() -> dict[str, tuple[Image.Image, dict[str, float]]]:
         "one-pixel": (Image.new("RGB", (1, 1), (200, 30, 90)), {"quality": 0.6}),
         "odd-with-boxes": (odd, {"quality": 0.7}),
         "two-tiles": (photo.resize((2100, 37)), {"quality": 0.4}),
+        "uneven": (small, {"quality": 0.6, "regions": Regions(_importance(192, 192))}),
     }
 
 
