@@ -38,7 +38,7 @@ class FileCodec(Protocol):
         target_bpp: float | None = None,
         target_bytes: int | None = None,
         regions: Regions | None = None,
-        background: float = 0.4,
+        background: float = 0.6,
     ) -> bytes:
         """A picture -> a whole file; ``quality`` and ``background`` are 0 .. 1 here."""
         ...
@@ -93,7 +93,7 @@ def encode(
     drop: Iterable[str] = (),
     keep_boxes: Sequence[Box] = (),
     keep_mask: Mask | None = None,
-    background: float = 40,
+    background: float = 60,
     segmenter: str | os.PathLike[str] | None = None,
     label_format: Convention = "auto",
     precision: Precision = "auto",

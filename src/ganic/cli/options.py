@@ -116,7 +116,7 @@ def region_options(command: F) -> F:
         click.option(
             "--background",
             type=click.FloatRange(0, 100),
-            default=40,
+            default=60,
             show_default=True,
             metavar="0..100",
             help="Quality points less for what is not kept, where it is not synthesised.",

@@ -26,7 +26,7 @@ from ganic import baselines, bitstream
 from ganic.baselines.classical import avif
 from ganic.errors import DataError, GanicError
 from ganic.evaluation.contest import find_pictures
-from ganic.extreme.codec import Codec
+from ganic.extreme.codec import BACKGROUND_DROP, Codec
 from ganic.extreme.heat_maps import components
 from ganic.extreme.layout import plan_of
 from ganic.extreme.tiling import STRIDE
@@ -159,7 +159,13 @@ class Gain:
 
 
 def gains(
-    codec: Codec, pictures: Sequence[tuple[str, Image.Image]], *, bpp: float, share: float, seed: int = 0
+    codec: Codec,
+    pictures: Sequence[tuple[str, Image.Image]],
+    *,
+    bpp: float,
+    share: float,
+    background: float = BACKGROUND_DROP,
+    seed: int = 0,
 ) -> list[Gain]:
     """Spatial allocation against uniform, at the bytes of the uniform file, for one random box per
     picture."""
@@ -167,8 +173,17 @@ def gains(
     for number, (name, image) in enumerate(pictures):
         nothing = LabelMap(np.full((image.height, image.width), VOID, dtype=np.uint8), ("nothing",))
         inside = kept_box(Scene(name, image, nothing, number), share, seed=seed)
-        even = codec.encode(image, target_bpp=bpp)
-        uneven = codec.encode(image, target_bytes=len(even), regions=Regions(inside.astype(np.float32)))
+        smallest = len(codec.encode(image, quality=0.0))
+        if bpp * image.width * image.height / 8 > 1.2 * smallest:
+            even = codec.encode(image, target_bpp=bpp)
+        else:  # a picture that hardly becomes so small: compare above what it needs at least
+            even = codec.encode(image, quality=0.25)
+        uneven = codec.encode(
+            image,
+            target_bytes=len(even),
+            regions=Regions(inside.astype(np.float32)),
+            background=background,
+        )
         one, other = codec.decode(even), codec.decode(uneven)
         better, worse = (
             psnr_inside(image, other, part) - psnr_inside(image, one, part) for part in (inside, ~inside)
@@ -204,6 +219,7 @@ def load_scenes(pictures: Path, labels: Path, chosen: Sequence[str] | None = Non
 @click.option("--segmenter", default="street-segmenter", show_default=True)
 @click.option("--quality", default=0.5, show_default=True, help="Of the cost curves, 0 to 1.")
 @click.option("--bpp", default=0.09, show_default=True)
+@click.option("--background", default=BACKGROUND_DROP, show_default=True, help="As of Codec.encode.")
 def command(
     pictures: Path,
     labels: Path | None,
@@ -214,11 +230,12 @@ def command(
     segmenter: str,
     quality: float,
     bpp: float,
+    background: float,
 ) -> None:
     """Print the tables as Markdown: of scenes where LABELS are given, else of spatial allocation."""
     codec = Codec.load(model)
     if labels is None:
-        _print_gains(codec, pictures, bpp)
+        _print_gains(codec, pictures, bpp, background)
         return
     scenes = load_scenes(pictures, labels, None if chosen is None else _names(chosen))
     _print_costs(codec, scenes, quality)
@@ -297,7 +314,7 @@ def _print_seen(
         click.echo(f"| {title} | {rate:.4f} | {scores.miou or 0:.3f} | {distance} | {per_class} |")
 
 
-def _print_gains(codec: Codec, folder: Path, bpp: float) -> None:
+def _print_gains(codec: Codec, folder: Path, bpp: float, background: float) -> None:
     pictures = []
     for path in find_pictures(folder):
         with Image.open(path) as file:
@@ -305,7 +322,7 @@ def _print_gains(codec: Codec, folder: Path, bpp: float) -> None:
     click.echo(f"A box of a tenth of the picture kept, at the bytes of {bpp:g} bpp spread evenly\n")
     click.echo("| picture | bytes | PSNR inside | PSNR outside |")
     click.echo("|---|---:|---:|---:|")
-    found = gains(codec, pictures, bpp=bpp, share=0.1)
+    found = gains(codec, pictures, bpp=bpp, share=0.1, background=background)
     for gain in found:
         click.echo(f"| {gain.name} | {gain.bytes} | {gain.inside:+.2f} dB | {gain.outside:+.2f} dB |")
     inside, outside = (float(np.mean([getattr(g, side) for g in found])) for side in ("inside", "outside"))

@@ -45,7 +45,7 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
 """Named rate points: targets in bits per pixel of the whole file."""
 
-BACKGROUND_DROP = 0.4
+BACKGROUND_DROP = 0.6
 """How much lower, on the scale from 0 to 1, the quality of what is not kept is, unless told otherwise."""
 
 

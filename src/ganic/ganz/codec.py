@@ -75,7 +75,7 @@ class Codec:
         image: images.Source | images.Picture,
         *,
         regions: Regions | None = None,
-        background: float = 0.4,
+        background: float = 0.6,
         **options: Any,
     ) -> bytes:
         """Compress one picture; the other options, and what is raised, are those of `encode_many`.
