@@ -234,7 +234,7 @@ def test_wrong_recipes(tmp_path: Path) -> None:
         build(recipe(tmp_path / "data", {"kind": "gan"}, ["generator"]))
     with pytest.raises(RecipeError, match=r"objective.steps"):
         build(recipe(tmp_path / "data", {"kind": "reconstruction", "steps": [5, 64]}, ["codec"]))
-    with pytest.raises(TrainingError, match="no run folder"):
+    with pytest.raises(TrainingError, match="folder of a training run"):
         export_run(tmp_path, tmp_path / "x.safetensors", "x")
 
 
