@@ -27,12 +27,8 @@ from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
+from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
-from ganic.training.adversarial import (
-    feature_matching,
-    least_squares_discriminator,
-    least_squares_generator,
-)
 from ganic.training.objective import Batch
 
 
@@ -163,23 +159,15 @@ class GenerativeCompression:
         self._fake, self._latent = y.detach(), latent
         terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
         if settings.plays:
-            code = self._glance()
-            logits, fake_features = self.discriminator(y, code)
-            with torch.no_grad():
-                _, real_features = self.discriminator(x, code)
-            terms["adversarial"] = settings.adversarial * least_squares_generator(logits)
-            terms["matching"] = settings.matching * feature_matching(real_features, fake_features)
+            adversarial, matching = generator_terms(self.discriminator, x, y, self._glance())
+            terms["adversarial"] = settings.adversarial * adversarial
+            terms["matching"] = settings.matching * matching
         stats = {"bpp": (prior.bits / (x.shape[2] * x.shape[3])).mean(), **terms}
         return torch.stack(list(terms.values())).sum(), stats
 
     def _discriminator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """E f(D(x)) + E g(D(G(z))), f(y) = (y - 1)^2, g(y) = y^2."""
         assert self._fake is not None
-        code = self._glance()
-        real, _ = self.discriminator(x, code)
-        fake, _ = self.discriminator(self._fake, code)
-        accuracy = torch.stack([(a.mean() - b.mean()) for a, b in zip(real, fake, strict=True)]).mean()
-        return least_squares_discriminator(real, fake), {"margin": accuracy}
+        return discriminator_turn(self.discriminator, x, self._fake, self._glance())
 
     def _glance(self) -> Tensor | None:
         """What D sees of the latent of the generator's last turn."""

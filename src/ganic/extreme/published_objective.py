@@ -43,20 +43,19 @@ from torch import Tensor, nn
 
 from ganic.errors import DataError
 from ganic.extreme.discriminator import LabelMaps, MultiScaleDiscriminator
+from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.published import PublishedCodec, Reconstruction
 from ganic.extreme.published_selective import STRIDE, SelectiveCodec
 from ganic.extreme.symbol_entropy import SymbolEntropy
 from ganic.metrics.perceptual import SqueezeNetDistance
-from ganic.training.adversarial import (
-    feature_matching,
-    least_squares_discriminator,
-    least_squares_generator,
-)
 from ganic.training.objective import Batch
 from ganic.training.recipes import Count, Positive, Share, Table
 
 Weight = Annotated[float, Field(ge=0)]
+
+LAYERS = 4
+"""Of one scale of D, as published."""
 
 
 class PublishedSettings(Table):
@@ -102,7 +101,7 @@ class PublishedObjective:
         self.codec = _codec(settings)
         self.labels = LabelMaps(settings.classes, settings.embedding) if settings.classes else None
         self.discriminator = MultiScaleDiscriminator(
-            [settings.discriminator_width << level for level in range(4)],
+            [settings.discriminator_width << level for level in range(LAYERS)],
             settings.discriminator_scales,
             condition=self.labels.channels if self.labels else 0,
         )
@@ -202,24 +201,16 @@ class PublishedObjective:
         """
         if not self._plays:
             return {}
-        maps = self._maps(batch)
-        fake = self.discriminator(y, maps)
-        with torch.no_grad():
-            real = self.discriminator(x, maps)
-        layers = len(fake.features) // len(fake.logits)
+        adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
         return {
-            "adversarial": self.settings.adversarial * least_squares_generator(fake.logits),
-            "matching": self.settings.matching * layers * feature_matching(real.features, fake.features),
+            "adversarial": self.settings.adversarial * adversarial,
+            "matching": self.settings.matching * LAYERS * matching,
         }
 
     def _discriminator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """E[f(D(x))] + E[g(D(G(z)))] (Eq. 1), at the picture that the codec's turn made."""
         assert self._fake is not None
-        maps = self._maps(batch)
-        real = self.discriminator(batch["image"], maps).logits
-        fake = self.discriminator(self._fake, maps).logits
-        margin = torch.stack([r.mean() - f.mean() for r, f in zip(real, fake, strict=True)]).mean()
-        return least_squares_discriminator(real, fake), {"margin": margin}
+        return discriminator_turn(self.discriminator, batch["image"], self._fake, self._maps(batch))
 
     def _maps(self, batch: Batch) -> Tensor | None:
         """s of GC (D+) and SC, which D sees beside every picture."""

@@ -30,16 +30,12 @@ from torch.nn import functional as F
 from ganic.errors import DataError
 from ganic.extreme.discriminator import LabelMaps, MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
+from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.objective import random_quality, trade_off
 from ganic.extreme.selection import shares
 from ganic.extreme.tiling import STRIDE
-from ganic.training.adversarial import (
-    feature_matching,
-    least_squares_discriminator,
-    least_squares_generator,
-)
 from ganic.training.objective import Batch
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -172,23 +168,15 @@ class SelectiveCompression:
             **self.distortion.features(x, y if settings.guide else inside),
         }
         terms = {name: (factor[: len(d)] * d).mean() / settings.mse for name, d in distortion.items()}
-        maps = self._maps(batch)
-        logits, fake_features = self.discriminator(y, maps)
-        with torch.no_grad():
-            _, real_features = self.discriminator(x, maps)
-        terms["adversarial"] = settings.adversarial * least_squares_generator(logits)
-        terms["matching"] = settings.matching * feature_matching(real_features, fake_features)
+        adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
+        terms["adversarial"] = settings.adversarial * adversarial
+        terms["matching"] = settings.matching * matching
         stats = {"bpp": bpp.mean(), "preserved": coded.mean(), **terms}
         return bpp.mean() + torch.stack(list(terms.values())).sum(), stats
 
     def _discriminator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """E f(D(x, s)) + E g(D(G(z), s)), f(y) = (y - 1)^2, g(y) = y^2."""
         assert self._fake is not None
-        maps = self._maps(batch)
-        real, _ = self.discriminator(batch["image"], maps)
-        fake, _ = self.discriminator(self._fake, maps)
-        margin = torch.stack([(a.mean() - b.mean()) for a, b in zip(real, fake, strict=True)]).mean()
-        return least_squares_discriminator(real, fake), {"margin": margin}
+        return discriminator_turn(self.discriminator, batch["image"], self._fake, self._maps(batch))
 
     def _maps(self, batch: Batch) -> Tensor | None:
         maps: Tensor | None = self.labels(batch["map"]) if self.settings.conditional else None

@@ -1,0 +1,44 @@
+"""L_GAN of Eq. (1) as every objective of this room plays it, with least squares and feature matching.
+
+    L_GAN = max_D  E[f(D(x, s))] + E[g(D(G(z), s))],     f(y) = (y - 1)^2,  g(y) = y^2
+
+s are the maps that D sees beside every picture: label maps in GC (D+) and SC, the latent, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ganic.extreme.discriminator import MultiScaleDiscriminator
+from ganic.training.adversarial import (
+    feature_matching,
+    least_squares_discriminator,
+    least_squares_generator,
+)
+
+
+def generator_terms(
+    discriminator: MultiScaleDiscriminator, x: Tensor, y: Tensor, maps: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """E[f(D(y, s))], which G minimises in place of -E[g(D(y, s))], and feature matching (pix2pixHD's Eq. 4).
+
+    ``x``, ``y``: originals and G's pictures [n, 3, h, w].  Both terms are means over scales, and matching
+    over a scale's layers too.
+    """
+    fake = discriminator(y, maps)
+    with torch.no_grad():
+        real = discriminator(x, maps)
+    return least_squares_generator(fake.logits), feature_matching(real.features, fake.features)
+
+
+def discriminator_turn(
+    discriminator: MultiScaleDiscriminator, x: Tensor, y: Tensor, maps: Tensor | None
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """D's loss, and its margin between originals and G's pictures ``y`` (detached): 1 tells all, 0 none."""
+    real = discriminator(x, maps).logits
+    fake = discriminator(y, maps).logits
+    margin = torch.stack([a.mean() - b.mean() for a, b in zip(real, fake, strict=True)]).mean()
+    return least_squares_discriminator(real, fake), {"margin": margin}
