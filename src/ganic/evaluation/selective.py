@@ -24,7 +24,7 @@ from PIL import Image
 
 from ganic import baselines, bitstream
 from ganic.baselines.classical import avif
-from ganic.errors import DataError, GanicError
+from ganic.errors import DataError
 from ganic.evaluation.contest import find_pictures
 from ganic.extreme.codec import BACKGROUND_DROP, Codec
 from ganic.extreme.heat_maps import components
@@ -32,6 +32,7 @@ from ganic.extreme.layout import plan_of
 from ganic.extreme.tiling import STRIDE
 from ganic.labels import VOID, LabelMap, read
 from ganic.metrics.patch_frechet import patch_frechet_distance
+from ganic.module_command import run
 from ganic.regions import Regions
 from ganic.segmentation.scores import Scores, score
 from ganic.segmentation.segmenter import Segmenter
@@ -329,14 +330,5 @@ def _print_gains(codec: Codec, folder: Path, bpp: float, background: float) -> N
     click.echo(f"| mean | | {inside:+.2f} dB | {outside:+.2f} dB |")
 
 
-def main() -> None:
-    """``python -m ganic.evaluation.selective``."""
-    try:
-        command(standalone_mode=True)
-    except GanicError as error:
-        click.echo(f"ganic: {error}", err=True)
-        raise SystemExit(error.exit_code) from error
-
-
 if __name__ == "__main__":
-    main()
+    run(command)

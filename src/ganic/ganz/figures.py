@@ -15,7 +15,7 @@ import click
 import torch
 from torch import Tensor
 
-from ganic.errors import GanicError, UsageError
+from ganic.errors import UsageError
 from ganic.ganz.budget import Settings
 from ganic.ganz.experiments import (
     VARIANTS,
@@ -33,6 +33,7 @@ from ganic.ganz.objective import uniform_latents
 from ganic.ganz.pictures import How as Fitting
 from ganic.ganz.pictures import load as load_pictures
 from ganic.ganz.plots import Cell, Points, Table, picture_grid, scatter
+from ganic.module_command import run
 
 RATIOS = (10.0, 20.0, 50.0, 100.0, 768.0)
 SHARES = (0.08, 0.2)
@@ -308,14 +309,5 @@ def command(
     click.echo(table.to_markdown())
 
 
-def main() -> None:
-    """``python -m ganic.ganz.figures``."""
-    try:
-        command(standalone_mode=True)
-    except GanicError as error:
-        click.echo(f"ganic: {error}", err=True)
-        raise SystemExit(error.exit_code) from error
-
-
 if __name__ == "__main__":
-    main()
+    run(command)

@@ -13,12 +13,12 @@ import click
 import torch
 from torch import Tensor
 
-from ganic.errors import GanicError
 from ganic.ganz.budget import Progress, Settings
 from ganic.ganz.experiments import How, compress
 from ganic.ganz.figures import read_sets
 from ganic.ganz.model import FirstLayer, Model, load
 from ganic.ganz.pictures import How as Fitting
+from ganic.module_command import run
 
 NEAR = 0.3
 """Decibels below the converged PSNR."""
@@ -112,14 +112,5 @@ def command(
     )
 
 
-def main() -> None:
-    """``python -m ganic.ganz.speed``."""
-    try:
-        command(standalone_mode=True)
-    except GanicError as error:
-        click.echo(f"ganic: {error}", err=True)
-        raise SystemExit(error.exit_code) from error
-
-
 if __name__ == "__main__":
-    main()
+    run(command)
