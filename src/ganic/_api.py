@@ -124,11 +124,11 @@ def encode(
         raise UsageError(f"background: {background} is not within 0 .. 100 quality points")
     from ganic import images
 
+    codec = load_codec(model, precision)
     picture = images.read(image)
-    found = models.find(model)
     wanted = regions_of(
         picture,
-        classes=found.config.get("classes"),
+        model,
         label_format=label_format,
         labels=labels,
         keep=keep,
@@ -137,7 +137,7 @@ def encode(
         keep_mask=keep_mask,
         segmenter=segmenter,
     )
-    return load_codec(model, precision).encode(
+    return codec.encode(
         picture,
         quality=None if quality is None else quality / 100,
         rate=rate,
@@ -150,6 +150,7 @@ def encode(
 
 def regions_of(
     picture: Picture,
+    model: str | os.PathLike[str],
     *,
     labels: LabelMap | File | None = None,
     keep: Iterable[str] = (),
@@ -158,11 +159,10 @@ def regions_of(
     keep_mask: Mask | None = None,
     segmenter: str | os.PathLike[str] | None = None,
     label_format: Convention = "auto",
-    classes: Sequence[str] | None = None,
 ) -> Regions | None:
     """What matters in a picture, as `encode` takes it; None where nothing is said.
 
-    ``classes``: those of the model, which labels are brought to.
+    Labels are brought to the classes of ``model``, where it has some.
 
     Raises UsageError for contradictions and unknown classes, InputError for files that cannot be read,
     ModelError for a segmenter that is missing.
@@ -173,6 +173,7 @@ def regions_of(
     from ganic import regions
     from ganic.labels import read
 
+    classes = models.find(model).config.get("classes")
     found: LabelMap | None = None
     if labels is not None:
         found = read(labels, label_format, classes)

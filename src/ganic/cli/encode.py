@@ -96,6 +96,7 @@ def command(
         picture = _read(job.source, strip)
         wanted = regions_of(
             picture,
+            model,
             labels=None if labels is None else _labels_for(labels, job.source),
             keep=keep,
             drop=drop,
@@ -103,7 +104,6 @@ def command(
             keep_mask=keep_mask,
             segmenter=segmenter,
             label_format=cast("Convention", label_format),
-            classes=found.config.get("classes"),
         )
         silent = found.system != "ganz" or quiet or as_json
         with bar(150 if steps is None else steps, "searching", silent=silent) as show:

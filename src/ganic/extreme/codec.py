@@ -139,8 +139,7 @@ class Codec:
 
         Raises:
             UsageError: arguments contradict each other or are out of range; regions are of another size, or
-            lack
-                the labels that this model needs to synthesise.
+                lack the labels that this model needs to synthesise.
             TargetError: the target is below what this model can reach on this picture.
             InputError: the picture cannot be read.
         """

@@ -47,8 +47,7 @@ class Codec:
     Args:
         model: a loaded model (`ganic.ganz.model.load`).
         precision: of the first part of a search; its end, and decoding, are always fp32.  "auto" is bf16
-        where
-            the processor multiplies it in hardware.
+            where the processor multiplies it in hardware.
         device: where the networks run.  Symbols are decoded in integers on the CPU whatever it is.
     """
 
@@ -118,8 +117,7 @@ class Codec:
             steps: gradients per picture; 0 takes what the encoder says.
             seconds: a limit of time, for all pictures together.
             report: called after every step, with mean squared errors.  Ctrl-C ends the search, and the best
-            so
-                far is what is written.
+                so far is what is written.
             first_layer: "auto" is the learned basis where the model has one, else a structured random layer.
             ratio, seed: of a random first layer.
             fit: how pictures of other sizes than the model's are treated; "auto" is the model's own choice.
