@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import ganic
 from ganic.bitstream import pack
 from ganic.cli.main import cli
 
 Run = Callable[..., Result]
+TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -46,4 +48,19 @@ def stranger(tmp_path: Path) -> Path:
     """A well-formed file of 30x20 pixels by a model that is installed nowhere."""
     path = tmp_path / "stranger.ganic"
     path.write_bytes(pack(bytes([1, 2, 3, 4, 5, 6]), 30, 20, [b"stream"], {"xmp_": b"<x/>"}, b"\0\0"))
+    return path
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model of the golden files is installed."""
+    monkeypatch.setenv("GANIC_MODELS", str(TESTS / "golden"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A part of the photograph, 160x96, as photo.png."""
+    path = tmp_path / "photo.png"
+    with Image.open(TESTS / "data" / "photo.webp") as photo:
+        photo.crop((300, 200, 460, 296)).save(path)
     return path

@@ -18,21 +18,7 @@ import ganic
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent.parent / "golden"
-PHOTO = Path(__file__).parent.parent / "data" / "photo.webp"
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANIC_MODELS", str(GOLDEN))
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    """A part of the photograph, 160x96, as photo.png."""
-    path = tmp_path / "photo.png"
-    with Image.open(PHOTO) as photo:
-        photo.crop((300, 200, 460, 296)).save(path)
-    return path
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def encode(run: Run, *arguments: str) -> Result:

@@ -6,31 +6,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
 
 import ganic
+from ganic.cli.encode import command
 from ganic.errors import UsageError
-from ganic.labels import LabelMap
+from ganic.labels import CONVENTIONS, LabelMap
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent.parent / "golden"
-PHOTO = Path(__file__).parent.parent / "data" / "photo.webp"
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANIC_MODELS", str(GOLDEN))
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    with Image.open(PHOTO) as photo:
-        photo.crop((300, 200, 460, 296)).save(path)
-    return path
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture
@@ -130,3 +119,10 @@ def test_the_api_takes_the_same(picture: Path, labels: Path) -> None:
     assert ganic.info(by_path).qualities == 2
     with pytest.raises(UsageError, match="background"):
         ganic.encode(picture, keep_boxes=[(0, 0, 9, 9)], background=120, **options)  # type: ignore[arg-type]
+
+
+def test_every_convention_of_label_maps_can_be_named() -> None:
+    """The option repeats them, so that starting the command imports no numpy."""
+    (option,) = (parameter for parameter in command.params if parameter.name == "label_format")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == CONVENTIONS

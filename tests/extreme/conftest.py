@@ -43,3 +43,19 @@ def selective(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     path = tmp_path_factory.mktemp("models") / "selective.safetensors"
     models.save(path, "selective", "extreme", architecture.config(), model_tensors(model))
     return Codec.load(path, precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def small_architecture() -> Architecture:
+    """For objectives, whose losses matter and not their pictures."""
+    return Architecture(
+        latent=16,
+        encoder_widths=(8, 8, 8, 8),
+        encoder_blocks=(0, 0, 0, 0),
+        generator_widths=(8, 8, 8, 8, 4),
+        generator_blocks=(0, 0, 0, 0),
+        hyper=4,
+        features=8,
+        hidden=8,
+        context=4,
+    )

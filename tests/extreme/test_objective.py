@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,24 +15,23 @@ from ganic.extreme.model import Architecture
 from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
 from ganic.metrics.perceptual import SqueezeNetDistance
 
-TINY = Architecture(
-    latent=16,
-    encoder_widths=(8, 8, 8, 8),
-    encoder_blocks=(0, 0, 0, 0),
-    generator_widths=(8, 8, 8, 8, 4),
-    generator_blocks=(0, 0, 0, 0),
-    hyper=4,
-    features=8,
-    hidden=8,
-    context=4,
-)
+Make = Callable[..., GenerativeCompression]
 
 
-def objective(**settings: Any) -> GenerativeCompression:
-    torch.manual_seed(0)
-    return GenerativeCompression(
-        CompactSettings(architecture=TINY, discriminator_widths=(8, 8), discriminator_latent=3, **settings)
-    )
+@pytest.fixture
+def objective(small_architecture: Architecture) -> Make:
+    def make(**settings: Any) -> GenerativeCompression:
+        torch.manual_seed(0)
+        return GenerativeCompression(
+            CompactSettings(
+                architecture=small_architecture,
+                discriminator_widths=(8, 8),
+                discriminator_latent=3,
+                **settings,
+            )
+        )
+
+    return make
 
 
 def pictures(n: int = 2, side: int = 128) -> Tensor:
@@ -78,7 +78,7 @@ def test_texture_forgives_a_shift_that_mse_does_not() -> None:
     assert d(noise, other)["texture"] < d(noise, blurred)["texture"]
 
 
-def test_the_distortion_stage_trains_everything() -> None:
+def test_the_distortion_stage_trains_everything(objective: Make) -> None:
     game = objective(texture=0.0)
     assert list(game.networks) == ["codec"] and game.players(0) == ("codec",)
     loss, stats = game.loss("codec", {"image": pictures()}, 0)
@@ -88,7 +88,7 @@ def test_the_distortion_stage_trains_everything() -> None:
     assert all(p.grad is not None for p in game.parameters("codec"))
 
 
-def test_the_adversarial_stage_moves_the_generator_alone() -> None:
+def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> None:
     game = objective(stage="adversarial", texture=0.0)
     assert game.players(0) == ("generator", "discriminator")
     generator = set(map(id, game.parameters("generator")))
@@ -106,7 +106,7 @@ def test_the_adversarial_stage_moves_the_generator_alone() -> None:
     assert game._fake is None and game._latent is None
 
 
-def test_without_a_game_there_is_no_discriminator() -> None:
+def test_without_a_game_there_is_no_discriminator(objective: Make) -> None:
     game = objective(stage="adversarial", adversarial=0.0, matching=0.0, perceptual=0.0, texture=0.0)
     assert list(game.networks) == ["codec"] and game.players(0) == ("generator",)
     _, stats = game.loss("generator", {"image": pictures()}, 0)

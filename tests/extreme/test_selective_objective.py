@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,29 +13,23 @@ from ganic.errors import DataError
 from ganic.extreme.model import Architecture
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
 
-TINY = Architecture(
-    latent=16,
-    encoder_widths=(8, 8, 8, 8),
-    encoder_blocks=(0, 0, 0, 0),
-    generator_widths=(8, 8, 8, 8, 4),
-    generator_blocks=(0, 0, 0, 0),
-    hyper=4,
-    features=8,
-    hidden=8,
-    context=4,
-)
+Make = Callable[..., SelectiveCompression]
 
 
-def objective(**settings: Any) -> SelectiveCompression:
-    torch.manual_seed(0)
-    return SelectiveCompression(
-        SelectiveSettings(
-            architecture=TINY,
-            classes=("sky", "road", "car"),
-            discriminator_widths=(8, 8),
-            **({"perceptual": 0.0, "texture": 0.0} | settings),
+@pytest.fixture
+def objective(small_architecture: Architecture) -> Make:
+    def make(**settings: Any) -> SelectiveCompression:
+        torch.manual_seed(0)
+        return SelectiveCompression(
+            SelectiveSettings(
+                architecture=small_architecture,
+                classes=("sky", "road", "car"),
+                discriminator_widths=(8, 8),
+                **({"perceptual": 0.0, "texture": 0.0} | settings),
+            )
         )
-    )
+
+    return make
 
 
 def batch(n: int = 2) -> dict[str, Tensor]:
@@ -46,7 +41,7 @@ def batch(n: int = 2) -> dict[str, Tensor]:
     return {"image": torch.rand(n, 3, 128, 128), "map": labels}
 
 
-def test_turns_give_finite_losses_and_gradients() -> None:
+def test_turns_give_finite_losses_and_gradients(objective: Make) -> None:
     game = objective(perceptual=1.0)
     for player in game.players(0):
         loss, stats = game.loss(player, batch(), 0)
@@ -57,7 +52,9 @@ def test_turns_give_finite_losses_and_gradients() -> None:
 
 
 @pytest.mark.parametrize("guide", [False, True])
-def test_distortion_counts_where_the_heat_map_preserves(guide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distortion_counts_where_the_heat_map_preserves(
+    objective: Make, guide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The gradient with respect to G's picture, pixel by pixel."""
     game = objective(selection="boxes", whole=0.0, adversarial=0.0, matching=0.0, shading=150.0, guide=guide)
     made = torch.rand(2, 3, 128, 128, requires_grad=True)
@@ -75,7 +72,7 @@ def test_distortion_counts_where_the_heat_map_preserves(guide: bool, monkeypatch
     assert torch.equal(touched, preserved)
 
 
-def test_the_guide_counts_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guide_counts_everywhere(objective: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = torch.rand(1, 3, 128, 128, requires_grad=True)
     game = objective(selection="boxes", whole=0.0, adversarial=0.0, matching=0.0, perceptual=1.0, guide=True)
     monkeypatch.setattr(game, "_reconstruct", lambda *_: (made, torch.zeros(1)))
@@ -84,7 +81,7 @@ def test_the_guide_counts_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("selection", "low"), [("instances", 0.0), ("boxes", 0.05), ("both", 0.05)])
-def test_heat_maps(selection: str, low: float) -> None:
+def test_heat_maps(objective: Make, selection: str, low: float) -> None:
     game = objective(selection=selection, whole=0.0)
     maps = game._heat_maps(batch(40)["map"])
     shares = maps.mean((1, 2, 3))
@@ -94,7 +91,7 @@ def test_heat_maps(selection: str, low: float) -> None:
     assert (whole == 1).all()
 
 
-def test_dplus_changes_the_discriminator_alone() -> None:
+def test_dplus_changes_the_discriminator_alone(objective: Make) -> None:
     plain, dplus = objective(selection="none", conditional=False), objective(selection="none")
     assert [p.shape for p in plain.parameters("codec")] == [p.shape for p in dplus.parameters("codec")]
     assert plain.codec.generator.label_encoder is None
@@ -102,7 +99,7 @@ def test_dplus_changes_the_discriminator_alone() -> None:
     assert (dplus._heat_maps(batch()["map"]) == 1).all()
 
 
-def test_selective_networks_have_a_label_encoder_that_is_silent_without_labels() -> None:
+def test_selective_networks_have_a_label_encoder_that_is_silent_without_labels(objective: Make) -> None:
     game = objective()
     generator = game.codec.generator
     assert generator.label_encoder is not None
@@ -111,6 +108,6 @@ def test_selective_networks_have_a_label_encoder_that_is_silent_without_labels()
     assert torch.equal(generator(latent, quality, labels=nothing), generator(latent, quality))
 
 
-def test_batches_without_maps_are_named() -> None:
+def test_batches_without_maps_are_named(objective: Make) -> None:
     with pytest.raises(DataError, match="maps"):
         objective().loss("codec", {"image": torch.rand(1, 3, 64, 64)}, 0)
