@@ -225,6 +225,9 @@ def test_starting_from_another_runs_weights(tmp_path: Path) -> None:
 def test_mismatches_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"players\.critic: missing"):
         run(tmp_path / "a", players={"generator": {"lr": 1.0}})
+    with pytest.raises(RecipeError, match=r"players\.judge: this objective trains only critic, generator"):
+        run(tmp_path / "a", players={name: {"lr": 1.0} for name in ("critic", "generator", "judge")})
+    assert not list(tmp_path.rglob("checkpoints"))  # found before any work
     with pytest.raises(RecipeError, match=r"compile: no network 'decoder' \(there are \['balance', 'critic'"):
         run(tmp_path / "b", compile=["decoder"])
     run(tmp_path / "c", steps=1)

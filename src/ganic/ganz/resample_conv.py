@@ -35,11 +35,12 @@ def upsampled_conv(x: Tensor, weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[:2]
     pairs = weight.new_tensor([FIRST[:2], LAST[1:]])  # [phase, tap of 2, tap of 3]
     kernels = torch.einsum("pak,qbl,oikl->pqoiab", pairs, pairs, weight).reshape(4 * outputs, inputs, 2, 2)
-    y = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h + 1, w + 1, 2, 2, outputs)
+    y = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h + 1, w + 1, 4, outputs)
     # Phase (0, .) of output row 2y stands at position y, phase (1, .) of row 2y + 1 at position y + 1.
-    # Channels stay innermost throughout, so that everything moves in long runs.
-    phases = [[y[:, p : p + h, q : q + w, p, q] for q in (0, 1)] for p in (0, 1)]
-    rows = [torch.stack(row, dim=3).view(n, h, 2 * w, outputs) for row in phases]
+    # Channels stay innermost throughout, so that everything moves in long runs; and the phases are parted by
+    # one unbind, because the gradient of each slice of the whole would fill a tensor as large as the whole.
+    phases = [phase[:, i // 2 : i // 2 + h, i % 2 : i % 2 + w] for i, phase in enumerate(y.unbind(3))]
+    rows = [torch.stack(phases[i : i + 2], dim=3).view(n, h, 2 * w, outputs) for i in (0, 2)]
     return torch.stack(rows, dim=2).view(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
 
 

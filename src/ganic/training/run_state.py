@@ -28,6 +28,7 @@ class RunState:
     """
 
     def __init__(self, recipe: Recipe, objective: Objective, run_dir: Path, team: Team) -> None:
+        _check_players(recipe, objective)
         self.recipe, self.objective, self.run_dir, self.team = recipe, objective, run_dir, team
         self.networks = objective.networks
         self.step = self.draw = 0
@@ -77,10 +78,6 @@ class RunState:
 
     def take_turn(self, player: str) -> None:
         """Let gradients flow to this player's parameters and to no others; forget its old ones."""
-        if player not in self.parameters:
-            raise RecipeError(
-                f"{self.recipe.source}: players.{player}: missing; this objective trains {player}"
-            )
         mine = {id(parameter) for parameter in self.parameters[player]}
         for parameter in self.networks.parameters():
             parameter.requires_grad_(id(parameter) in mine)
@@ -180,6 +177,18 @@ class RunState:
                 f"{self.recipe.source}: {what}: no network {name!r} (there are {sorted(self.networks)})"
             )
         return name
+
+
+def _check_players(recipe: Recipe, objective: Objective) -> None:
+    """Raises RecipeError unless the recipe has the players that some step trains, and no others."""
+    trained = {player for step in range(recipe.steps) for player in objective.players(step)}
+    for player in sorted(trained - recipe.players.keys()):
+        raise RecipeError(f"{recipe.source}: players.{player}: missing; this objective trains {player}")
+    for player in sorted(recipe.players.keys() - trained):
+        raise RecipeError(
+            f"{recipe.source}: players.{player}: this objective trains only {', '.join(sorted(trained))}; "
+            "remove the table"
+        )
 
 
 def _optimiser(settings: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
