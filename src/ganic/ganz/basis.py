@@ -11,13 +11,13 @@ generator and encoder (`ganic.ganz.reconstruction`), starting from cosines.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ganic.errors import UsageError
+from ganic.ganz.direct import dct
 from ganic.ganz.generator import SIDE, WIDTH
 
 POSITIONS = SIDE * SIDE
@@ -112,9 +112,7 @@ class NestedLinear(nn.Module):
 
 def cosines() -> Tensor:
     """The orthonormal two-dimensional DCT-II of 8 x 8 positions [64, 64], columns in zigzag order."""
-    k = torch.arange(SIDE, dtype=torch.float64)
-    one = torch.cos(math.pi / SIDE * (k[:, None] + 0.5) * k) * math.sqrt(2 / SIDE)
-    one[:, 0] *= math.sqrt(0.5)
+    one = dct(SIDE).mT
     order = sorted(((u, v) for u in range(SIDE) for v in range(SIDE)), key=_zigzag)
     columns = [torch.outer(one[:, u], one[:, v]).flatten() for u, v in order]
     return torch.stack(columns, dim=1).float()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganic.ganz.basis import cosines
-from ganic.ganz.generator import SIDE, WIDTH
+from ganic.ganz.direct import Analysis
+from ganic.ganz.generator import QUIET, SIDE, WIDTH
 
 FEATURES = 32
 """Channels at full size; every halving adds as many, and the last layer but one has six times as many."""
@@ -24,9 +25,19 @@ GAIN = 16.0
 
 
 class Encoder(nn.Module):
-    """Pictures [n, 3, size, size] in [0, 1] -> coefficients [n, width * 64] for `KroneckerBasis`."""
+    """Pictures [n, 3, size, size] in [0, 1] -> coefficients [n, width * 64] for `KroneckerBasis`.
 
-    def __init__(self, image_size: int = 128, width: int = WIDTH, features: int = FEATURES) -> None:
+    ``direct``: for a generator with a direct path; the encoder then starts as that path's inverse.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        width: int = WIDTH,
+        features: int = FEATURES,
+        *,
+        direct: bool = False,
+    ) -> None:
         super().__init__()
         steps = int(math.log2(image_size // SIDE))
         channels = [features * (i + 1) for i in range(steps + 1)]
@@ -36,12 +47,19 @@ class Encoder(nn.Module):
         self.deep = nn.Conv2d(channels[-1], 6 * features, 3, padding=1)
         self.last = nn.Conv2d(6 * features, width, 3, padding=1)
         self.space = nn.Parameter(cosines())
+        self.direct = Analysis(width, image_size, SIDE) if direct else None
+        if direct:
+            with torch.no_grad():
+                self.last.weight.mul_(QUIET)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.elu(self.first(x.contiguous(memory_format=torch.channels_last) - 0.5))
+        x = x.contiguous(memory_format=torch.channels_last) - 0.5
+        y = F.elu(self.first(x))
         for local, halving in zip(self.local, self.halving, strict=True):
             y = F.elu(halving(y + F.elu(local(y))))
-        y = self.last(F.elu(self.deep(y))).flatten(2).float() * GAIN
+        y = self.last(F.elu(self.deep(y))).float()
         with torch.autocast(x.device.type, enabled=False):
-            coefficients: Tensor = y @ self.space
+            if self.direct is not None:  # in float32: bf16 would be coarser than the finest quantiser
+                y = y + self.direct(x)
+            coefficients: Tensor = (y.flatten(2) * GAIN) @ self.space
         return coefficients.flatten(1)

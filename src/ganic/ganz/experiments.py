@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ganic.ganz.budget import Report, Settings
 from ganic.ganz.fista import Lasso, best_of
-from ganic.ganz.generator import Generator
 from ganic.ganz.measurements import GaussianMeasurement, Measurement, StructuredMeasurement, measure
 from ganic.ganz.model import FirstLayer, Model
 from ganic.ganz.picture_loss import PictureLoss
@@ -60,7 +59,7 @@ def untrained(model: Model, seed: int = 0) -> Model:
     """The control: the same generator with torch's default random weights, and nothing learned beside it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        generator = Generator(model.generator.latent_dim, model.size, model.generator.width)
+        generator = replace(model.config, direct=False).generator()
     return replace(model, generator=generator, basis=None, scales=None, prior=None, encoder=None)
 
 

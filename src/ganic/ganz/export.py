@@ -44,6 +44,7 @@ def export_run(
         table.encoder_features,
         table.fit,
         min(table.overlap, recipe.crop // 2),
+        table.direct,
     )
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganic.errors import UsageError
+from ganic.ganz.direct import Synthesis
 from ganic.ganz.resample_conv import enlarged_conv, upsampled_conv
 
 WIDTH = 128
@@ -31,6 +32,9 @@ H0 = WIDTH * SIDE * SIDE
 
 ELU_GAIN = 1.2451
 """1 / sqrt(E[ELU(x)^2]) for standard normal x: keeps second moments through a layer."""
+
+QUIET = 0.03
+"""What the convolutions contribute at first beside a direct path."""
 
 Init = Literal["torch", "preserving"]
 
@@ -60,14 +64,22 @@ class Generator(nn.Module):
         image_size: 128, or another power of two from 16 (64 has one block less).
         width: channels; the paper has 128.
         init: "torch" is torch's default, as the authors trained; "preserving" keeps the variance of
-        activations
-            from layer to layer (the default loses a factor of three at each), which converges much faster.
+            activations from layer to layer (the default loses a factor of three at each), which converges
+            much faster.
+        direct: whether a linear path (`ganic.ganz.direct`) is added to the last convolution's output, which
+            then starts small.  Not the paper's.
 
     Raises UsageError for an impossible size.
     """
 
     def __init__(
-        self, latent_dim: int = 64, image_size: int = 128, width: int = WIDTH, init: Init = "torch"
+        self,
+        latent_dim: int = 64,
+        image_size: int = 128,
+        width: int = WIDTH,
+        init: Init = "torch",
+        *,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         steps = math.log2(image_size / SIDE) if image_size > SIDE else 0.0
@@ -82,6 +94,10 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(width, 3, 3, padding=1, bias=False)
         if init == "preserving":
             preserve_variance(self)
+        self.direct = Synthesis(width, image_size, SIDE) if direct else None
+        if direct:
+            with torch.no_grad():
+                self.last.weight.mul_(QUIET)
 
     @property
     def h0_size(self) -> int:
@@ -110,7 +126,8 @@ class Generator(nn.Module):
         base = h0.view(-1, self.width, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
         for block in self.blocks[cut:]:
             x = block(x, base)
-        return F.elu(self.last(x))
+        picture = F.elu(self.last(x))
+        return picture if self.direct is None else picture.float() + self.direct(base).float() + 0.5
 
 
 def preserve_variance(module: nn.Module) -> None:

@@ -24,7 +24,6 @@ from ganic.errors import ModelFormatError
 from ganic.ganz.basis import KroneckerBasis, fit
 from ganic.ganz.budget import Settings
 from ganic.ganz.encoder import Encoder
-from ganic.ganz.generator import Generator
 from ganic.ganz.latent_coder import LARGEST_SCALE, RATIO, STEPS, LatentPrior, tile_bits
 from ganic.ganz.model import Config, Model, quantiser_steps
 from ganic.ganz.picture_loss import PictureLoss
@@ -63,13 +62,13 @@ def make(
     files have them, and not from rounded coefficients.
     Raises ModelFormatError if the networks are not those of ``config``.
     """
-    generator = Generator(config.latent_dim, config.image_size, config.width)
+    generator = config.generator()
     _fill(generator, networks, "generator")
     bare = Model(config, generator, laplace_tables(), quantiser_steps())
     basis, encoder = KroneckerBasis(config.width), None
     if "basis.channels" in networks:
         _fill(basis, networks, "basis")
-        encoder = Encoder(config.image_size, config.width, config.encoder_features)
+        encoder = config.encoder()
         _fill(encoder, networks, "encoder")
         encoder.eval()
         with torch.no_grad():

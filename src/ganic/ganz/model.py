@@ -50,6 +50,8 @@ class Config:
     """What to do with pictures of other sizes."""
     overlap: int = 8
     """Pixels that neighbouring tiles share."""
+    direct: bool = False
+    """Whether generator and encoder have a direct path, see `ganic.ganz.direct`."""
     price: float = 1e-3
     """Squared error ([0, 1] pixels) that a bit is worth at step index 0; grows as the step squared."""
     best_step: int = 0
@@ -63,6 +65,14 @@ class Config:
 
     def price_at(self, step: int) -> float:
         return float(self.price * RATIO ** (2 * step))
+
+    def generator(self) -> Generator:
+        """The generator, untrained."""
+        return Generator(self.latent_dim, self.image_size, self.width, direct=self.direct)
+
+    def encoder(self) -> Encoder:
+        """The encoder, untrained."""
+        return Encoder(self.image_size, self.width, self.encoder_features, direct=self.direct)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +172,7 @@ def from_file(file: models.ModelFile) -> Model:
     tensors = file.tensors
     try:
         config = Config(**file.config)
-        generator = Generator(config.latent_dim, config.image_size, config.width)
+        generator = config.generator()
         _fill(generator, tensors, "generator")
         tables = SymbolTables.from_arrays(tensors["tables.counts"], tensors["tables.supports"])
         basis, scales, prior, encoder = None, None, None, None
@@ -173,7 +183,7 @@ def from_file(file: models.ModelFile) -> Model:
         if "prior.levels" in tensors:
             prior = LatentPrior(tables, tensors["prior.levels"], tensors["prior.shifts"])
         if "encoder.first.weight" in tensors:
-            encoder = Encoder(config.image_size, config.width, config.encoder_features)
+            encoder = config.encoder()
             _fill(encoder, tensors, "encoder")
         return Model(
             config, generator, tables, tensors["steps"], basis, scales, prior, encoder, file.model_id

@@ -26,6 +26,7 @@ class GanzTable(Table):
     width: Positive = 128  # channels of the generator
     encoder_features: Positive = 32  # reconstruction: channels of the encoder at full size
     init: Init = "torch"  # "preserving" converges faster
+    direct: bool = False  # a linear path from h0 to the picture, see direct.py; not the paper's
     gamma: Annotated[float, Field(gt=0)] = 0.5  # BEGAN's diversity ratio
     gain: Annotated[float, Field(gt=0)] = 1e-3  # BEGAN's lambda_k
     distortion: Annotated[float, Field(gt=0)] = (
@@ -51,7 +52,7 @@ def build(recipe: Recipe) -> Objective:
         raise RecipeError(
             f"{recipe.source}: objective.steps: {list(table.steps)} is no range within 0 to {STEPS - 1}"
         )
-    generator = Generator(table.latent_dim, recipe.crop, table.width, table.init)
+    generator = Generator(table.latent_dim, recipe.crop, table.width, table.init, direct=table.direct)
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None
     objective: BeganObjective | ReconstructionObjective

@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ganic.ganz.basis import KroneckerBasis
+from ganic.ganz.basis import POSITIONS, KroneckerBasis
+from ganic.ganz.direct import deviations
 from ganic.ganz.discriminator import Discriminator
 from ganic.ganz.encoder import FEATURES, GAIN, Encoder
 from ganic.ganz.generator import Generator
@@ -33,14 +34,14 @@ from ganic.training.objective import Batch
 
 
 class LearnedScales(nn.Module):
-    """The standard deviation of every coefficient [size]; from 1 they travel over several decades."""
+    """The standard deviation of every coefficient [size]; they travel over several decades."""
 
     SPEED = 8.0
     """The stored number is the logarithm divided by this, so that Adam's equal steps move it faster."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, start: Tensor) -> None:
         super().__init__()
-        self.slow_log = nn.Parameter(torch.zeros(size))
+        self.slow_log = nn.Parameter(torch.log(start) / self.SPEED)
 
     def forward(self) -> Tensor:
         return torch.exp(self.SPEED * self.slow_log)
@@ -89,10 +90,14 @@ class ReconstructionObjective:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.basis = KroneckerBasis(generator.width)
-        self.encoder = Encoder(generator.image_size, generator.width, encoder_features)
-        self.scales = LearnedScales(generator.h0_size)
+        direct = generator.direct is not None
+        self.encoder = Encoder(generator.image_size, generator.width, encoder_features, direct=direct)
+        spread = torch.ones(generator.width)
+        if generator.direct is not None:
+            spread = deviations(generator.width, generator.direct.side).float()
+        self.scales = LearnedScales((GAIN * spread).repeat_interleave(POSITIONS))
         with torch.no_grad():
-            self.basis.channels.div_(GAIN)  # so that h0 begins at the size the generator is made for
+            self.basis.channels.div_(GAIN * spread)  # h0 begins at the size the generator is made for
         self.equilibrium = Equilibrium(gamma, gain)
         self.distortion, self.steps, self.nested, self.adversarial = distortion, steps, nested, adversarial
         self._networks = nn.ModuleDict(
