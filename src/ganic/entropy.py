@@ -147,7 +147,10 @@ class SymbolTables:
         return np.clip(symbols, -limit, limit).astype(np.int16)
 
     def lengths(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.float64]:
-        """The ideal code length of each symbol: -log2(probability). Raises ValueError as `SymbolEncoder.put`."""
+        """The ideal code length of each symbol, -log2(probability).
+
+        Raises ValueError as `SymbolEncoder.put`.
+        """
         return self._lengths[self._positions(symbols, table)]
 
     def bits(self, symbols: ArrayLike, table: ArrayLike) -> float:

@@ -151,12 +151,16 @@ def test_symbols_are_near_or_save_what_they_cost() -> None:
     coded = prior.quantise(latent, hyper, Plan.uniform(9, 7).at(99))
 
     def in_order(values: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate([values[block].ravel() for pass_ in range(4) for block in blocks(pass_, LATENT)])
+        return np.concatenate(
+            [values[block].ravel() for pass_ in range(4) for block in blocks(pass_, LATENT)]
+        )
 
     symbols, tables = (np.concatenate(part[1:]).astype(int) for part in (coded.symbols, coded.indices))
     means = in_order(coded.latent) / 16 - symbols
     exact = in_order(latent).astype(np.float64) - means
-    nearest = np.clip(np.rint(exact), -prior.tables.supports[tables], prior.tables.supports[tables]).astype(int)
+    nearest = np.clip(np.rint(exact), -prior.tables.supports[tables], prior.tables.supports[tables]).astype(
+        int
+    )
     moved = symbols != nearest
     assert 0.01 < moved.mean() < 0.3
     np.testing.assert_array_equal(symbols[moved], (nearest - np.sign(nearest))[moved])

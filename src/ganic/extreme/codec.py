@@ -10,7 +10,6 @@ part is synthesised also the box LABL (:mod:`ganic.extreme.selection`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ganic import bitstream, boxes, images, models
+from ganic.amounts import Amount
 from ganic.errors import CorruptError, ModelError, ModelMissingError, TargetError, UsageError
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
@@ -144,8 +144,9 @@ class Codec:
             InputError: the picture cannot be read.
         """
         picture = images.read(image)
-        if sum(x is not None for x in (quality, rate, target_bpp, target_bytes)) > 1:
-            raise UsageError("encode: more than one of quality, rate, target_bpp and target_bytes; give one")
+        amount = Amount.of(
+            RATES, quality=quality, rate=rate, target_bpp=target_bpp, target_bytes=target_bytes
+        )
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
         latent = analyse(self._encoder, picture)
@@ -164,26 +165,16 @@ class Codec:
             )
             return max(best, softer or b"", key=len), smallest
 
-        if quality is not None:
-            if not 0 <= quality <= 1:
-                raise UsageError(f"quality: {quality} is not within 0 and 1")
-            return code(round(quality * (QUALITIES - 1)))
-        pixels = picture.width * picture.height
-        if target_bpp is None and target_bytes is None:
-            beside = sum(map(len, metadata.values()))
-            best, smallest = search(math.floor(_named_rate(rate) * pixels / 8) + beside)
+        if amount.quality is not None:
+            return code(round(amount.quality * (QUALITIES - 1)))
+        limit = amount.limit(picture.width, picture.height)
+        if amount.is_goal:
+            best, smallest = search(limit + sum(map(len, metadata.values())))
             return best or smallest
-        if target_bpp is not None:
-            if not 0 < target_bpp < math.inf:
-                raise UsageError(f"target_bpp: {target_bpp} is not a positive number of bits per pixel")
-            target_bytes = math.floor(target_bpp * pixels / 8)
-        assert target_bytes is not None
-        if target_bytes < 1:
-            raise UsageError(f"target: {target_bytes} bytes is not a size; ask for more")
-        best, smallest = search(target_bytes)
+        best, smallest = search(limit)
         if best is None:
             raise TargetError(
-                f"target: {target_bytes} bytes are too few, this picture needs {len(smallest)} at the lowest "
+                f"target: {limit} bytes are too few, this picture needs {len(smallest)} at the lowest "
                 "quality; ask for more or make the picture smaller"
             )
         return best
@@ -359,11 +350,3 @@ class Codec:
                 self._generators.pop(next(iter(self._generators)))
             self._generators[fidelity] = generator
         return generator
-
-
-def _named_rate(rate: str | None) -> float:
-    """Bits per pixel of a named rate point."""
-    name = "medium" if rate is None else rate
-    if name not in RATES:
-        raise UsageError(f"rate: {name!r} is none of {', '.join(RATES)}")
-    return RATES[name]

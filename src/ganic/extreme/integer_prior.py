@@ -42,8 +42,9 @@ MEAN_LIMIT = 4095
 BAND_SIZE = 4
 """Quality indices per band of the hyper-latent prior."""
 BIT_WORTH = 0.05
-"""The squared error of a latent, in quantiser steps, that the encoder gives for one bit.  Uniform quantisers at
-high rates have an exchange of 2 ln(2) / 12 = 0.116; half of it keeps what generators need (docs/results)."""
+"""The squared error of a latent, in quantiser steps, that the encoder gives for one bit.  For uniform
+quantisers at high rates the exchange is 2 ln(2) / 12 = 0.116; about half of it keeps the detail that generators need
+(docs/results/photo.md)."""
 
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
@@ -215,7 +216,7 @@ class IntegerPrior:
         )
 
     def _quantise(self, value: Float32, mean: Int32, index: Index) -> Int16:
-        """The nearest symbol that the table can code, or its neighbour towards zero where that is worth it."""
+        """The nearest symbol that the table can code, or the next towards zero where that saves enough."""
         exact = value - mean.astype(np.float32) / GRID
         near = self.tables.clip(np.rint(exact), index)
         lower = near - np.sign(near)

@@ -7,7 +7,6 @@ integers, which are the same everywhere, and runs the generator once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganic import bitstream, boxes, images, models
+from ganic.amounts import Amount
 from ganic.entropy import SymbolDecoder
 from ganic.errors import CorruptError, ModelMissingError, UsageError
 from ganic.ganz import payload
@@ -110,8 +110,9 @@ class Codec:
         Args:
             sources: anything that `ganic.images.read` takes.
             quality: 0 (smallest) to 1 (best).
-            rate: "low", "medium" or "high": targets of 0.15, 0.3 and 0.6 bits per pixel.  "medium" is what
-                happens when nothing says how much.
+            rate: "low", "medium" or "high": 0.15, 0.3 and 0.6 bits per pixel of everything but boxes, or
+                the smallest file where a picture cannot be made that small.  "medium" is what happens when
+                nothing says how much.
             target_bpp: bits per pixel of the whole file, not to be exceeded.
             target_bytes: size of the whole file, not to be exceeded.
             steps: gradients per picture; 0 takes what the encoder says.
@@ -128,27 +129,23 @@ class Codec:
             InputError: a picture cannot be read.
             TrainingError: the search met a number that is not finite.
         """
-        if sum(x is not None for x in (quality, rate, target_bpp, target_bytes)) > 1:
-            raise UsageError("encode: more than one of quality, rate, target_bpp and target_bytes; give one")
-        if quality is not None and not 0 <= quality <= 1:
-            raise UsageError(f"quality: {quality} is not within 0 and 1")
+        amount = Amount.of(
+            RATES, quality=quality, rate=rate, target_bpp=target_bpp, target_bytes=target_bytes
+        )
         kind = first_layer
         if kind == "auto":
             kind = "structured" if self.model.basis is None else "basis"
         inputs = self.model.latent_size(ratio) if kind in ("structured", "dense") else 0
         head = Head("tiles", 0, kind, 0, inputs=inputs, seed=seed)
         settings = Settings(steps=steps, seconds=seconds)
-        encoding = Encoding(self.model, head, quality, settings, report, self.bf16)
+        encoding = Encoding(self.model, head, amount.quality, settings, report, self.bf16)
         _ = encoding.layer  # raises before any work is done
-        bpp = None
-        if quality is None and target_bytes is None:
-            bpp = _bpp(rate, target_bpp)
-        jobs = [self._job(images.read(source), fit, bpp, target_bytes) for source in sources]
+        jobs = [self._job(images.read(source), fit, amount) for source in sources]
+        if amount.is_goal:
+            jobs = [encoding.feasible(job) for job in jobs]
         return encoding.run(jobs) if jobs else []
 
-    def _job(
-        self, picture: images.Picture, fit: Fit | Literal["auto"], bpp: float | None, limit: int | None
-    ) -> Job:
+    def _job(self, picture: images.Picture, fit: Fit | Literal["auto"], amount: Amount) -> Job:
         config = self.model.config
         chosen: Fit = config.fit if fit == "auto" else fit
         if (picture.width, picture.height) == (config.image_size, config.image_size):
@@ -156,16 +153,17 @@ class Codec:
         several = chosen == "tiles" and max(picture.width, picture.height) > config.image_size
         overlap = config.overlap if several else 0
         layout = Layout(picture.width, picture.height, config.image_size, chosen, overlap)
-        if bpp is not None:
-            limit = math.floor(bpp * picture.width * picture.height / 8)
-        if limit is not None and limit < 1:
-            raise UsageError(f"target: {limit} bytes is not a size; ask for more")
+        metadata = boxes.from_picture(picture)
+        limit = None
+        if amount.quality is None:
+            limit = amount.limit(picture.width, picture.height)
+            limit += sum(map(len, metadata.values())) if amount.is_goal else 0
         return Job(
             picture,
             layout,
             torch.from_numpy(layout.cut(picture)).to(self.device),
             torch.from_numpy(layout.weights).to(self.device),
-            boxes.from_picture(picture),
+            metadata,
             limit,
         )
 
@@ -225,14 +223,3 @@ class Codec:
         decoder.finish()
         container.check([stream[:at], symbols.astype("<i2").tobytes()])
         return container, head, layout, symbols
-
-
-def _bpp(rate: str | None, target_bpp: float | None) -> float:
-    if target_bpp is not None:
-        if not 0 < target_bpp < math.inf:
-            raise UsageError(f"target_bpp: {target_bpp} is not a positive number of bits per pixel")
-        return target_bpp
-    name = "medium" if rate is None else rate
-    if name not in RATES:
-        raise UsageError(f"rate: {name!r} is none of {', '.join(RATES)}")
-    return RATES[name]

@@ -62,7 +62,8 @@ def block_transform(channels: int, side: int) -> Tensor:
 
 
 def deviations(channels: int, side: int) -> Tensor:
-    """Standard deviations [channels] of a photograph's coefficients, modelled as first-order autoregressive."""
+    """Standard deviations [channels] of the coefficients of photographs, as a first-order autoregression has
+    them."""
     distance = torch.arange(side, dtype=torch.float64)
     covariance = CORRELATION ** (distance[:, None] - distance).abs()
     rows = dct(side)

@@ -124,12 +124,16 @@ class Encoding:
         found = search(loss, first.to(target.device), half, self.report, precise=replace(loss, bf16=False))
         return found if scales is None else replace(found, latents=found.latents * scales)
 
+    def head_of(self, job: Job) -> Head:
+        """What all steps have in common."""
+        return replace(self.head, fit=job.layout.fit, overlap=job.layout.overlap)
+
     def choose_step(self, job: Job, latents: Tensor) -> Head:
         """A job's head: its step by quality, or the finest at which a search is expected to fit the limit.
 
         Raises TargetError if the limit is below the smallest file.
         """
-        head = replace(self.head, fit=job.layout.fit, overlap=job.layout.overlap)
+        head = self.head_of(job)
         values = latents.detach().cpu().numpy()
         if head.layer != "basis":
             deviation = max(float(np.sqrt(np.mean(values**2))), 1e-6) / PLAIN_STEP
@@ -159,10 +163,19 @@ class Encoding:
             self.smallest(job, head)  # raises: it is no smaller
         return 8.0 * room
 
+    def feasible(self, job: Job) -> Job:
+        """A job whose limit is no smaller than its smallest file."""
+        least = len(self.empty(job, self.head_of(job)))
+        return replace(job, limit=max(job.limit or 0, least))
+
+    def empty(self, job: Job, head: Head) -> bytes:
+        """The file whose symbols are all zero."""
+        nothing = np.zeros((job.layout.count, latents_of(self.model, head)), np.int16)
+        return self.pack(job, replace(head, step=STEPS - 1, level=0), nothing)
+
     def smallest(self, job: Job, head: Head) -> bytes:
         """The file whose symbols are all zero.  Raises TargetError if even that is over the limit."""
-        nothing = np.zeros((job.layout.count, latents_of(self.model, head)), np.int16)
-        data = self.pack(job, replace(head, step=STEPS - 1, level=0), nothing)
+        data = self.empty(job, head)
         if len(data) > (job.limit or 0):
             raise TargetError(
                 f"target: {job.limit} bytes are too few, this picture's smallest file has {len(data)}; "

@@ -23,7 +23,6 @@ from torch import Tensor
 from ganic.errors import ModelFormatError
 from ganic.ganz.basis import KroneckerBasis, fit
 from ganic.ganz.budget import Settings
-from ganic.ganz.encoder import Encoder
 from ganic.ganz.latent_coder import LARGEST_SCALE, RATIO, STEPS, LatentPrior, tile_bits
 from ganic.ganz.model import Config, Model, quantiser_steps
 from ganic.ganz.picture_loss import PictureLoss
