@@ -130,6 +130,20 @@ def test_targets_below_the_smallest_file(codec: Codec, picture: Image.Image) -> 
     assert codec.decode(smallest).size == picture.size
 
 
+def test_named_rates_are_goals(codec: Codec) -> None:
+    """A picture too small for its rate gets its smallest file, and what it carries does not count."""
+    dot = Image.new("RGB", (1, 1), (200, 30, 90))
+    smallest = codec.encode(dot, steps=0)
+    assert len(smallest) <= 23 and codec.decode(smallest).size == (1, 1)
+    with pytest.raises(UsageError, match="0 bytes is not a size"):
+        codec.encode(dot, target_bpp=0.3, steps=0)
+    tagged = dot.copy()
+    exif = tagged.getexif()
+    exif[0x010E] = "a dot"
+    tagged.info["exif"] = exif.tobytes()
+    assert len(codec.encode(tagged, steps=0)) > len(smallest) + len("a dot")
+
+
 @pytest.mark.parametrize("layer", ["structured", "dense", "trained"])
 def test_other_first_layers(codec: Codec, picture: Image.Image, layer: str) -> None:
     files = [

@@ -43,8 +43,8 @@ BAND_SIZE = 4
 """Quality indices per band of the hyper-latent prior."""
 BIT_WORTH = 0.05
 """The squared error of a latent, in quantiser steps, that the encoder gives for one bit.  For uniform
-quantisers at high rates the exchange is 2 ln(2) / 12 = 0.116; about half of it keeps the detail that generators need
-(docs/results/photo.md)."""
+quantisers at high rates the exchange is 2 ln(2) / 12 = 0.116; about half of it keeps the detail that
+generators need (docs/results/photo.md)."""
 
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
