@@ -148,3 +148,11 @@ def test_save_passes_options_on_and_leaves_no_file_behind(tmp_path: Path) -> Non
         with pytest.raises(GanicError):
             image.save(path, **option)
     assert not list(tmp_path.iterdir())
+
+
+def test_save_takes_what_matters(tmp_path: Path) -> None:
+    image = Image.effect_noise((64, 48), 40).convert("RGB")
+    kept: dict[str, Any] = {"keep_boxes": [(0, 0, 16, 16)], "background": 40, "quality": 60}
+    image.save(tmp_path / "x.ganic", **kept)
+    assert (tmp_path / "x.ganic").read_bytes() == ganic.encode(image, **kept)
+    assert ganic.info(tmp_path / "x.ganic").qualities == 2

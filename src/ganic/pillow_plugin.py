@@ -11,6 +11,7 @@ pixels are decoded when they are first needed, and only then is the model looked
     image.save("x.ganic", rate="low")                a named rate
     image.save("x.ganic", quality=50)                0..100
     image.save("x.ganic", model="photo", ...)        another model
+    image.save("x.ganic", keep_boxes=[(x, y, w, h)]) what matters, in all the ways of `ganic.encode`
     image.save("x.ganic", icc_profile=..., exif=..., xmp=...)   instead of the image's own; None: none
 
 As in Pillow's other plugins, what is not a usable .ganic file is declined when opening (Pillow then raises
@@ -37,7 +38,11 @@ FORMAT = "GANIC"
 EXTENSION = ".ganic"
 MIME = "image/x-ganic"
 
-_OPTIONS = ("quality", "rate", "target_bpp", "target_size", "model")
+_OPTIONS = (
+    *("quality", "rate", "target_bpp", "target_size", "model"),
+    *("labels", "keep", "drop", "keep_boxes", "keep_mask", "background", "segmenter", "label_format"),
+)
+"""What `ganic.encode` takes, under the same names."""
 
 
 def register() -> None:
