@@ -123,6 +123,10 @@ def test_figures_command(tiny_file: Path, folder: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out"), "--model", str(tiny_file)]
     assert "| one |" in run("3", *out, "--set", f"one={folder}@1", "--steps", "4", "--count", "1")
     assert "Figure 7" in run("7", *out)
+    some = run("5", *out, "--set", f"one={folder}@1", "--steps", "2", "--count", "1", "--layers", "basis")
+    assert "| set | ratio | numbers | learned basis | db4 code |" in some
+    with pytest.raises(UsageError, match="--layers: sparse: none of dense, structured, basis, untrained"):
+        run("5", *out, "--set", f"one={folder}@1", "--layers", "basis,sparse")
     with pytest.raises(UsageError, match="--set"):
         run("5", *out)
     with pytest.raises(UsageError, match="NAME=PATH"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 import torch
@@ -41,6 +42,16 @@ SHARES = (0.08, 0.2)
 
 PAPER_RATIO_SENSING = 6.0
 """Of the random first layer in Fig. 8."""
+
+Layer = Literal["dense", "structured", "basis", "untrained"]
+
+LAYERS: Mapping[Layer, str] = {
+    "dense": "dense",
+    "structured": "structured",
+    "basis": "learned basis",
+    "untrained": "untrained",
+}
+"""First layers that Figure 5 compares, and what its table calls them."""
 
 Sets = Mapping[str, Tensor]
 """Pictures [n, 3, s, s] in [0, 1] by name: train, test, out of domain."""
@@ -122,30 +133,29 @@ def figure5(
     out: Path,
     ratios: Sequence[float] = RATIOS,
     say: Say = lambda line: None,
+    *,
+    layers: Sequence[Layer] = tuple(LAYERS),
 ) -> Table:
-    """Mean PSNR over sets at every ratio: random layers, learned basis, untrained control, wavelets."""
+    """Mean PSNR over sets at every ratio: random layers, learned basis, untrained control, wavelets.
+
+    ``layers``: which of `LAYERS`; each costs a search for every picture and ratio.
+    """
     rows: list[tuple[Cell, ...]] = []
     control = untrained(model)
     for name, truth in sets.items():
         points = []
         for ratio in ratios:
             baseline = wavelets(truth, ratio)
-            dense = compress(model, "dense", truth, how, ratio)
-            structured = compress(model, "structured", truth, how, ratio)
-            learned = _learned(model, truth, how, ratio)
-            bare = compress(control, "structured", truth, how, ratio)
-            best = learned or dense
+            made: dict[str, Outcome] = {}
+            for layer in layers:
+                if layer == "untrained":
+                    made[layer] = compress(control, "structured", truth, how, ratio)
+                elif layer != "basis" or model.basis is not None:
+                    made[layer] = compress(model, layer, truth, how, ratio)
+            best = max(made.values(), key=lambda outcome: outcome.mean)
             points.append(_points(f"R = {ratio:g}", baseline["formula"], best))
-            row = (
-                name,
-                ratio,
-                model.latent_size(ratio),
-                dense.mean,
-                structured.mean,
-                learned.mean if learned else "",
-                bare.mean,
-                *(baseline[v].mean for v in VARIANTS),
-            )
+            cells = [made[layer].mean if layer in made else "" for layer in layers]
+            row = (name, ratio, model.latent_size(ratio), *cells, *(baseline[v].mean for v in VARIANTS))
             rows.append(row)
             say(" ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
         scatter(out / f"figure5_{name}.png", name, "db4 PSNR (formula)", "GANZ PSNR", points)
@@ -153,10 +163,7 @@ def figure5(
         "set",
         "ratio",
         "numbers",
-        "dense",
-        "structured",
-        "learned basis",
-        "untrained",
+        *(LAYERS[layer] for layer in layers),
         *(f"db4 {v}" for v in VARIANTS),
     )
     return _saved(Table("Figure 5: PSNR by compression ratio", columns, tuple(rows)), out, 5)
@@ -189,8 +196,10 @@ def figure8(
     structured: bool = False,
     noise: float = 0.0,
     say: Say = lambda line: None,
+    layers: Sequence[Layer] = tuple(LAYERS),
 ) -> Table:
-    """Compressive sensing with M / N of ``shares``: the paper's layer, the learned basis, FISTA."""
+    """Compressive sensing with M / N of ``shares``: the paper's layer ("dense" among ``layers``), the learned
+    basis ("basis"), FISTA."""
     rows: list[tuple[Cell, ...]] = []
     numbers = 3 * model.size**2
     for name, truth in sets.items():
@@ -198,13 +207,15 @@ def figure8(
         for share in shares:
             count = round(share * numbers)
             measurement = measurement_of(model, count, structured, how.seed)
-            paper = sense(model, "dense", truth, measurement, how, ratio=PAPER_RATIO_SENSING, noise=noise)
-            learned = None
-            if model.basis is not None:
+            paper = learned = None
+            if "dense" in layers:
+                paper = sense(model, "dense", truth, measurement, how, ratio=PAPER_RATIO_SENSING, noise=noise)
+            if "basis" in layers and model.basis is not None:
                 learned = sense(model, "basis", truth, measurement, how, noise=noise)
             rgb = lasso(truth, measurement, noise=noise, seed=how.seed, opponent=False)
             opponent = lasso(truth, measurement, noise=noise, seed=how.seed)
-            row = (name, count, share, paper.mean, learned.mean if learned else "", rgb.mean, opponent.mean)
+            cells = [outcome.mean if outcome else "" for outcome in (paper, learned)]
+            row = (name, count, share, *cells, rgb.mean, opponent.mean)
             rows.append(row)
             say(" ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
             shown = {"R 6": paper, "basis": learned, "FISTA": opponent}
@@ -268,6 +279,12 @@ def read_sets(
 @click.option("--seed", default=0, show_default=True)
 @click.option("--bf16", is_flag=True, help="Adam's part of a search in bfloat16.")
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--layers",
+    default=",".join(LAYERS),
+    show_default=True,
+    help="5 and 8: the first layers to compare; each costs its searches.",
+)
 @click.option("--noise", default=0.0, show_default=True, help="8: standard deviation of measurement noise.")
 @click.option(
     "--structured", is_flag=True, help="8: partial circulant measurements instead of Gaussian ones."
@@ -286,11 +303,15 @@ def command(
     seed: int,
     bf16: bool,
     device: str,
+    layers: str,
     noise: float,
     structured: bool,
 ) -> None:
     """Make one of the paper's figures: figureN.csv, figureN.md and plots in the folder --out."""
     loaded = [load(name).to(torch.device(device)) for name in models]
+    chosen = [layer for layer in LAYERS if layer in layers.split(",")]
+    if unknown := [layer for layer in layers.split(",") if layer not in LAYERS]:
+        raise UsageError(f"--layers: {', '.join(unknown)}: none of {', '.join(LAYERS)}")
     how = How(Settings(steps=steps, finish=finish), restarts, seed, bf16)
     model = loaded[0]
     if figure != "7" and not sets:
@@ -302,9 +323,11 @@ def command(
         "2": lambda: figure2(loaded, pictures, how, out),
         "3": lambda: figure3(model, pictures, how, out),
         "4": lambda: figure4(model, pictures, how, out),
-        "5": lambda: figure5(model, pictures, how, out, say=click.echo),
+        "5": lambda: figure5(model, pictures, how, out, say=click.echo, layers=chosen),
         "7": lambda: figure7(loaded, out, seed),
-        "8": lambda: figure8(model, pictures, how, out, structured=structured, noise=noise, say=click.echo),
+        "8": lambda: figure8(
+            model, pictures, how, out, structured=structured, noise=noise, say=click.echo, layers=chosen
+        ),
     }[figure]()
     click.echo(table.to_markdown())
 
