@@ -13,6 +13,7 @@ The system of "GANs for Lossy Image Compression" (Smedemark-Margulies, Park and 
 and beyond it, a codec whose files hold integers:
 
     reconstruction, basis, encoder     a generator, nested latents and a starting point, trained for this
+    direct                             the block transform that generator and encoder start from
     latent_coder, tables, prior_fit    integers and their probabilities
     rd_search, encoding                latents that are good for their bits
     payload, layout, codec             the file

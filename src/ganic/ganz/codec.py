@@ -38,7 +38,7 @@ Symbols = NDArray[np.int16]
 RATES = {"low": 0.15, "medium": 0.3, "high": 0.6}
 """Named rate points of this system: targets in bits per pixel of the whole file."""
 
-DEFAULT_STEPS = 150
+DEFAULT_STEPS = 40
 
 
 class Codec:

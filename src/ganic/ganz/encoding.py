@@ -26,7 +26,7 @@ from ganic.ganz.rd_search import Part, Problem, rd_search
 from ganic.ganz.search import Start, search, start
 from ganic.ganz.stored_latents import PLAIN_STEP, coder_of, latents_of, layer_of, step_of
 
-HEADROOM = 1.05
+HEADROOM = 1.5
 """A search makes the code of its start about this much shorter; its first step allows for that."""
 
 CHUNK = 8
@@ -52,6 +52,14 @@ class Job:
     boxes: dict[str, bytes]
     limit: int | None = None
     """Bytes of the whole file."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """A file, and the squared error of its picture."""
+
+    data: bytes
+    error: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,12 @@ class Encoding:
         )
         rows = list(torch.split(begun.latents, [job.layout.count for job in jobs]))
         heads = [self.choose_step(job, row) for job, row in zip(jobs, rows, strict=True)]
-        done: dict[int, bytes] = {}
+        plain: dict[int, Coding] = {}
+        if self.quality is None and rest.steps:
+            # Where a search starts from is coded as well: at times it ends further from a tight limit.
+            simple = [self.choose_step(job, row, headroom=1.0) for job, row in zip(jobs, rows, strict=True)]
+            plain, _ = self.search(range(len(jobs)), jobs, simple, rows, replace(rest, steps=0))
+        done: dict[int, Coding] = {}
         while len(done) < len(jobs):
             waiting = [i for i in range(len(jobs)) if i not in done]
             found, interrupted = self.search(waiting, jobs, heads, rows, rest)
@@ -90,12 +103,14 @@ class Encoding:
             for i in waiting:
                 if i not in done:
                     if heads[i].step == STEPS - 1:
-                        done[i] = self.smallest(jobs[i], heads[i])
+                        done[i] = Coding(self.smallest(jobs[i], heads[i]), math.inf)
                     heads[i] = replace(heads[i], step=min(STEPS - 1, heads[i].step + COARSER))
             rest = replace(rest, seconds=None if rest.seconds is None else rest.seconds * AGAIN)
             if interrupted:
                 rest = replace(rest, steps=0)
-        return [done[i] for i in range(len(jobs))]
+        return [
+            min(done[i], plain.get(i, done[i]), key=lambda found: found.error).data for i in range(len(jobs))
+        ]
 
     def begin(self, jobs: Sequence[Job]) -> Found:
         """Unquantised latents of all tiles [n, d]: what an encoder says, or what half of the budget finds."""
@@ -128,8 +143,10 @@ class Encoding:
         """What all steps have in common."""
         return replace(self.head, fit=job.layout.fit, overlap=job.layout.overlap)
 
-    def choose_step(self, job: Job, latents: Tensor) -> Head:
+    def choose_step(self, job: Job, latents: Tensor, headroom: float | None = None) -> Head:
         """A job's head: its step by quality, or the finest at which a search is expected to fit the limit.
+
+        ``headroom``: how much longer than the limit the code of ``latents`` may be.
 
         Raises TargetError if the limit is below the smallest file.
         """
@@ -143,7 +160,9 @@ class Encoding:
         if self.quality is not None:
             step = config.worst_step + self.quality * (config.best_step - config.worst_step)
             return replace(head, step=round(step))
-        room = self.room(job, head) * (HEADROOM if self.settings.steps else 1.0)
+        if headroom is None:
+            headroom = HEADROOM if self.settings.steps else 1.0
+        room = self.room(job, head) * headroom
 
         def fits(step: int) -> bool:
             at = replace(head, step=step)
@@ -190,7 +209,7 @@ class Encoding:
         heads: Sequence[Head],
         rows: Sequence[Tensor],
         settings: Settings,
-    ) -> tuple[dict[int, bytes], bool]:
+    ) -> tuple[dict[int, Coding], bool]:
         """The files of those members that keep their limits, and whether the search was interrupted."""
         target = torch.cat([jobs[i].target for i in members])
         counts = torch.tensor([jobs[i].layout.count for i in members])
@@ -206,7 +225,7 @@ class Encoding:
         latents = torch.cat([rows[i] for i in members])
         coded = rd_search(problem, latents / problem.steps, settings, self.report)
         files = {
-            i: self.pack(jobs[i], heads[i], coded.symbols[tiles])
+            i: Coding(self.pack(jobs[i], heads[i], coded.symbols[tiles]), error)
             for i, tiles, error in zip(members, problem.tiles, coded.errors.tolist(), strict=True)
             if math.isfinite(error)
         }

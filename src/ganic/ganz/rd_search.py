@@ -31,8 +31,8 @@ from ganic.entropy import MAX_SUPPORT, SymbolTables
 from ganic.ganz.budget import Clock, Report, Settings, check_finite
 from ganic.ganz.latent_coder import LatentCoder
 
-SOFT_SHARE = 0.6
-"""Of the steps; the rest is hard."""
+SOFT_SHARE = 0.1
+"""Of the steps; the rest is hard, and keeps to the limits."""
 
 WARM, COLD = 0.3, 0.1
 """Temperatures of the soft rounding at the beginning and at the end."""
@@ -40,11 +40,11 @@ WARM, COLD = 0.3, 0.1
 CLOSE = 16
 """How many bits around a limit `Part.fits` decides: a file has whole bytes, and the coder its overhead."""
 
-RATE, BETAS = 0.2, (0.9, 0.99)
+RATE, BETAS = 0.05, (0.9, 0.99)
 """Adam's, in units of symbols; the rate falls to zero along a cosine."""
 
-PRICE_GAIN, HARD_PRICE_GAIN = 0.3, 1.0
-"""How fast the price follows: e**0.3 per step for a file twice too long."""
+PRICE_GAIN = 0.3
+"""How fast the price follows: e**0.3 per step for a file twice too long.  A quicker one disturbs the search."""
 
 BEYOND = 4.0
 """Bits that every integer outside a table costs more than the one before: a slope that leads back."""
@@ -184,9 +184,7 @@ def rd_search(problem: Problem, start: Tensor, settings: Settings, report: Repor
             if not soft:
                 best.consider(symbols, errors, bits)
             if limits is not None:
-                price = price * torch.exp(
-                    (PRICE_GAIN if soft else HARD_PRICE_GAIN) * (bits / limits - 1).clamp(-0.5, 1.0)
-                )
+                price = price * torch.exp(PRICE_GAIN * (bits / limits - 1).clamp(-0.5, 1.0))
             done += 1
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
