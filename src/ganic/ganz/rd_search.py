@@ -44,7 +44,7 @@ RATE, BETAS = 0.05, (0.9, 0.99)
 """Adam's, in units of symbols; the rate falls to zero along a cosine."""
 
 PRICE_GAIN = 0.3
-"""How fast the price follows: e**0.3 per step for a file twice too long; a quicker one disturbs the search."""
+"""How fast the price follows: e**0.3 per step for a file twice too long; faster, it disturbs the search."""
 
 BEYOND = 4.0
 """Bits that every integer outside a table costs more than the one before: a slope that leads back."""
