@@ -49,7 +49,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import constriction
@@ -146,26 +145,14 @@ class SymbolTables:
         limit = self.supports[np.asarray(table)]
         return np.clip(symbols, -limit, limit).astype(np.int16)
 
-    def lengths(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.float64]:
-        """The ideal code length of each symbol, -log2(probability).
-
-        Raises ValueError as `SymbolEncoder.put`.
-        """
-        return self._lengths[self._positions(symbols, table)]
-
     def bits(self, symbols: ArrayLike, table: ArrayLike) -> float:
-        """The ideal code length of all symbols together. Raises as `lengths`."""
-        return float(self.lengths(symbols, table).sum())
+        """The ideal code length: the sum of -log2(probability). Raises ValueError as `SymbolEncoder.put`."""
+        chosen = self.counts[self._positions(symbols, table)]
+        return float(16.0 * chosen.size - np.log2(chosen, dtype=np.float64).sum())
 
     def histogram(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int64]:
         """How often each entry of ``counts`` was used: what `calibrated_tables` wants, and it adds up."""
         return np.bincount(self._positions(symbols, table), minlength=len(self.counts)).astype(np.int64)
-
-    @cached_property
-    def _lengths(self) -> NDArray[np.float64]:
-        """The code length of each entry of ``counts``."""
-        lengths: NDArray[np.float64] = math.log2(TOTAL) - np.log2(self.counts, dtype=np.float64)
-        return lengths
 
     def _positions(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int64]:
         """Where in ``counts`` each symbol stands."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganic.entropy import gaussian_scales, gaussian_tables
 from ganic.errors import CorruptError, ModelFormatError
 from ganic.extreme.allocation import Allocation, Plan
-from ganic.extreme.integer_prior import BIT_WORTH, IntegerPrior, Layer, blocks
+from ganic.extreme.integer_prior import IntegerPrior, Layer, blocks
 from ganic.extreme.prior import (
     Prior,
     gaussian_bits,
@@ -144,35 +144,16 @@ def test_what_is_written_is_read(shape: tuple[int, int], quality: int) -> None:
     assert len(data) * 8 - prior.bits(written) < 16
 
 
-def test_symbols_are_near_or_save_what_they_cost() -> None:
-    """Each is the nearest, or the next one towards zero where the table makes that worth the error."""
+def test_latents_are_as_near_as_their_tables_allow() -> None:
     _, prior = trained()
     latent, hyper = example(9, 7)
     coded = prior.quantise(latent, hyper, Plan.uniform(9, 7).at(99))
-
-    def in_order(values: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate(
-            [values[block].ravel() for pass_ in range(4) for block in blocks(pass_, LATENT)]
-        )
-
-    symbols, tables = (np.concatenate(part[1:]).astype(int) for part in (coded.symbols, coded.indices))
-    means = in_order(coded.latent) / 16 - symbols
-    exact = in_order(latent).astype(np.float64) - means
-    nearest = np.clip(np.rint(exact), -prior.tables.supports[tables], prior.tables.supports[tables]).astype(
-        int
+    error = np.abs(coded.latent / 16 - latent)
+    inside = (
+        np.abs(np.concatenate(coded.symbols[1:])) < prior.tables.supports[np.concatenate(coded.indices[1:])]
     )
-    moved = symbols != nearest
-    assert 0.01 < moved.mean() < 0.3
-    np.testing.assert_array_equal(symbols[moved], (nearest - np.sign(nearest))[moved])
-
-    def bits(values: NDArray[Any]) -> NDArray[np.float64]:
-        places = prior.tables.centres[tables] + values
-        return -np.log2(prior.tables.counts[places] / 65536)
-
-    worse = (exact - nearest + np.sign(nearest)) ** 2 - (exact - nearest) ** 2
-    gain = BIT_WORTH * (bits(nearest) - bits(nearest - np.sign(nearest))) - worse
-    clear = np.abs(gain) > 1e-5
-    np.testing.assert_array_equal(moved[clear], (gain > 0)[clear])
+    assert inside.mean() > 0.8
+    assert np.sort(error.ravel())[: int(inside.sum())].max() <= 0.5 + 1e-6
 
 
 def test_training_simulates_what_runs() -> None:

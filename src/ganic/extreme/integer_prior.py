@@ -41,10 +41,6 @@ ACCUMULATOR_LIMIT = 2**24
 MEAN_LIMIT = 4095
 BAND_SIZE = 4
 """Quality indices per band of the hyper-latent prior."""
-BIT_WORTH = 0.05
-"""The squared error of a latent, in quantiser steps, that the encoder gives for one bit.  For uniform
-quantisers at high rates the exchange is 2 ln(2) / 12 = 0.116; about half of it keeps the detail that
-generators need (docs/results/photo.md)."""
 
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
@@ -216,14 +212,8 @@ class IntegerPrior:
         )
 
     def _quantise(self, value: Float32, mean: Int32, index: Index) -> Int16:
-        """The nearest symbol that the table can code, or the next towards zero where that saves enough."""
-        exact = value - mean.astype(np.float32) / GRID
-        near = self.tables.clip(np.rint(exact), index)
-        lower = near - np.sign(near)
-        saved = self.tables.lengths(near, index) - self.tables.lengths(lower, index)
-        added = (exact - lower) ** 2 - (exact - near) ** 2
-        symbols: Int16 = np.where(added < BIT_WORTH * saved, lower, near)
-        return symbols
+        """The nearest symbol that the table can code."""
+        return self.tables.clip(np.rint(value - mean.astype(np.float32) / GRID), index)
 
     def quantise(self, latent: Float32, hyper: Float32, area: Allocation) -> Quantised:
         """Choose the symbols of one tile.
