@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 import pickle
+import time
 from statistics import NormalDist
 from typing import Any
 
@@ -222,6 +223,23 @@ def test_short_streams_lose_less_than_two_bytes() -> None:
         table = rng.integers(20, 50, length)
         symbols = GAUSSIAN.clip(np.rint(rng.normal(size=length) * gaussian_scales()[table]), table)
         assert len(encode(GAUSSIAN, (symbols, table))) < GAUSSIAN.bits(symbols, table) / 8 + 2
+
+
+def test_fast() -> None:
+    """300,000 symbols over 64 tables: 8 ms to put and 13 to get on one idle core; here the best of five."""
+    rng = np.random.default_rng(9)
+    table = rng.integers(0, 64, 300_000).astype(np.uint8)
+    symbols = GAUSSIAN.clip(np.rint(rng.normal(size=len(table)) * gaussian_scales()[table]), table)
+    puts, gets = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        data = encode(GAUSSIAN, (symbols, table))
+        middle = time.perf_counter()
+        (found,) = decode(GAUSSIAN, data, table)
+        puts.append(middle - start)
+        gets.append(time.perf_counter() - middle)
+        np.testing.assert_array_equal(found, symbols)
+    assert min(puts) < 0.1 and min(gets) < 0.1
 
 
 # ---- hostile bytes

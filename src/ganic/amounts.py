@@ -55,9 +55,14 @@ class Amount:
             raise UsageError(f"rate: {name!r} is none of {', '.join(rates)}")
         return cls(bpp=rates[name], is_goal=True)
 
-    def limit(self, width: int, height: int) -> int:
-        """Bytes for a picture.  Raises UsageError where a target leaves less than one; not for a quality."""
+    def limit(self, width: int, height: int, beside: int = 0) -> int:
+        """Bytes for the whole file of a picture; ``beside`` of them are for what it carries besides pixels.
+
+        Raises UsageError where a target leaves less than one byte.  A quality has no limit.
+        """
         size = math.floor((self.bpp or 0) * width * height / 8) if self.size is None else self.size
-        if size < 1 and not self.is_goal:
+        if self.is_goal:
+            return size + beside
+        if size < 1:
             raise UsageError(f"target: {size} bytes is not a size; ask for more")
         return size

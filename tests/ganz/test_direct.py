@@ -33,7 +33,7 @@ def test_transform_is_orthonormal(channels: int, side: int) -> None:
 def test_deviations_fall_with_frequency_and_are_higher_for_brightness() -> None:
     found = deviations(192, 8)
     assert found[0] == found.max() and found.min() > 0
-    # A model of the whole block keeps its variance: 3 colours of CONTRAST**2, chroma counted less.
+    # A model of the whole block keeps its variance: 3 colours of CONTRAST ** 2, chroma counted less.
     total = 0.25**2 * 3 * (1 + 2 * 0.25**2) * 64
     assert float(found.square().sum()) == pytest.approx(total, rel=1e-6)
 

@@ -43,7 +43,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
-"""Named rate points: targets in bits per pixel of the whole file."""
+"""Named rate points, in bits per pixel of everything but boxes."""
 
 BACKGROUND_DROP = 0.6
 """How much lower, on the scale from 0 to 1, the quality of what is not kept is, unless told otherwise."""
@@ -167,11 +167,10 @@ class Codec:
 
         if amount.quality is not None:
             return code(round(amount.quality * (QUALITIES - 1)))
-        limit = amount.limit(picture.width, picture.height)
-        if amount.is_goal:
-            best, smallest = search(limit + sum(map(len, metadata.values())))
-            return best or smallest
+        limit = amount.limit(picture.width, picture.height, sum(map(len, metadata.values())))
         best, smallest = search(limit)
+        if amount.is_goal:
+            return best or smallest
         if best is None:
             raise TargetError(
                 f"target: {limit} bytes are too few, this picture needs {len(smallest)} at the lowest "

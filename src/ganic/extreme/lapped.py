@@ -14,81 +14,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganic import separable
+from ganic.separable import STORED, Band, covariance, dct
+
 BANDS = 16
 """Bands per direction, and the hop in pixels; basis functions are twice as long."""
 
-STORED = 16.0
-"""Kernels are stored this much larger than they act, so that an optimiser's steps, which know nothing of a
-weight's size, are small against them."""
-
-CORRELATION = 0.95
-"""Correlation of neighbouring pixels for which the basis is optimal."""
-
-
 CONTRAST = 0.2
 """Standard deviation of a colour channel of photographs in [0, 1]."""
-
-CHROMA = 0.25
-"""Standard deviation of the two chroma components relative to luma's."""
-
-
-def _covariance() -> Tensor:
-    distance = torch.arange(2 * BANDS, dtype=torch.float64)
-    return CORRELATION ** (distance[:, None] - distance[None]).abs()
 
 
 def lapped_basis() -> Tensor:
     """The 16 basis functions [16, 32], by frequency; with their shifts by 16 an orthonormal basis
     (float64)."""
-    k, n = torch.arange(BANDS, dtype=torch.float64), torch.arange(BANDS, dtype=torch.float64)
-    dct = math.sqrt(2 / BANDS) * torch.cos(math.pi / BANDS * (n[None] + 0.5) * k[:, None])
-    dct[0] /= math.sqrt(2)
-    difference = dct[0::2] - dct[1::2]
+    cosines = dct(BANDS)
+    difference = cosines[0::2] - cosines[1::2]
     mirrored = difference.flip(1)
     even = torch.cat([difference, mirrored], dim=1) / 2
     odd = torch.cat([difference, -mirrored], dim=1) / 2
-    covariance = _covariance()
+    expected = covariance(2 * BANDS)
     halves = []
     for half in (even, odd):
         # Karhunen-Loeve within the symmetric and the antisymmetric half; both stay orthogonal to their
         # shifts.
-        _, vectors = torch.linalg.eigh(half @ covariance @ half.T)
+        _, vectors = torch.linalg.eigh(half @ expected @ half.T)
         halves.append(vectors.flip(1).T @ half)
     return torch.stack(halves, dim=1).reshape(BANDS, 2 * BANDS)
 
 
-def _kept(channels: int) -> list[tuple[int, int, int]]:
-    """(colour, vertical, horizontal) band of the lowest frequencies: two thirds luma, the rest two
-    chromas."""
+def _kept(channels: int) -> list[Band]:
+    """The bands of the lowest frequencies: two thirds luma, the rest two chromas."""
     chroma = channels // 6
-    order = sorted(
-        ((u, v) for u in range(BANDS) for v in range(BANDS)),
-        key=lambda uv: (uv[0] ** 2 + uv[1] ** 2 + uv[0] * uv[1], uv),
-    )
-    counts = (channels - 2 * chroma, chroma, chroma)
-    return [(colour, u, v) for colour, count in enumerate(counts) for u, v in order[:count]]
+    return separable.lowest(BANDS, (channels - 2 * chroma, chroma, chroma))
 
 
 def picture_basis(channels: int) -> Tensor:
     """The ``channels`` (at most 384) lowest-frequency functions [channels, 3, 32, 32], orthonormal."""
-    basis = lapped_basis()
-    colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]], dtype=torch.float64)
-    colours /= colours.norm(dim=1, keepdim=True)
-    planes = [colours[c][:, None, None] * torch.outer(basis[u], basis[v]) for c, u, v in _kept(channels)]
-    return torch.stack(planes)
+    return separable.functions(lapped_basis(), _kept(channels))
 
 
 def typical_deviations(channels: int) -> Tensor:
-    """Standard deviations [channels] of the coefficients of photographs, modelled as first-order
-    autoregressive."""
-    basis = lapped_basis()
-    deviation = torch.einsum("un,nm,um->u", basis, _covariance(), basis).sqrt()
-    luma = CONTRAST * math.sqrt(3)
-    values = [
-        (luma if c == 0 else luma * CHROMA) * float(deviation[u] * deviation[v])
-        for c, u, v in _kept(channels)
-    ]
-    return torch.tensor(values)
+    """Standard deviations [channels] of the coefficients of photographs."""
+    return separable.deviations(lapped_basis(), _kept(channels), CONTRAST).float()
 
 
 def _kernel(channels: int) -> Tensor:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ganic.errors import UsageError
-from ganic.ganz.direct import dct
 from ganic.ganz.generator import SIDE, WIDTH
+from ganic.separable import dct
 
 POSITIONS = SIDE * SIDE
 

@@ -36,7 +36,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Symbols = NDArray[np.int16]
 
 RATES = {"low": 0.15, "medium": 0.3, "high": 0.6}
-"""Named rate points of this system: targets in bits per pixel of the whole file."""
+"""Named rate points of this system, in bits per pixel of everything but boxes."""
 
 DEFAULT_STEPS = 40
 
@@ -156,8 +156,7 @@ class Codec:
         metadata = boxes.from_picture(picture)
         limit = None
         if amount.quality is None:
-            limit = amount.limit(picture.width, picture.height)
-            limit += sum(map(len, metadata.values())) if amount.is_goal else 0
+            limit = amount.limit(picture.width, picture.height, sum(map(len, metadata.values())))
         return Job(
             picture,
             layout,

@@ -10,68 +10,40 @@ Kernels cover the neighbouring blocks as well, with zeros to begin with: blocks 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
-"""Brightness, red - blue, and what is left; made orthonormal below."""
+from ganic import separable
+from ganic.separable import STORED, Band, dct
 
-STORED = 16.0
-"""Kernels are stored this much larger than they act, so that an optimiser's steps are small against them."""
-
-CORRELATION = 0.95
-"""Between neighbouring pixels, for `deviations`."""
-
-CONTRAST, CHROMA = 0.25, 0.25
-"""Standard deviation of a colour channel, and of the two chromas relative to brightness's."""
+CONTRAST = 0.25
+"""Standard deviation of a colour channel of the pictures that `deviations` expects."""
 
 
-def dct(length: int) -> Tensor:
-    """The orthonormal DCT-II as rows [frequency, sample], float64."""
-    k = torch.arange(length, dtype=torch.float64)
-    rows = torch.cos(math.pi / length * k[:, None] * (k + 0.5)) * math.sqrt(2 / length)
-    rows[0] *= math.sqrt(0.5)
-    return rows
+def _bands(channels: int, side: int) -> list[Band]:
+    """Of the channels, lowest first; a third goes to the chromas, more where brightness has no more.
 
-
-def _bands(channels: int, side: int) -> list[tuple[int, int, int]]:
-    """(colour, vertical, horizontal frequency) of the channels, lowest first; a third goes to the chromas."""
-    order = sorted(
-        ((u, v) for u in range(side) for v in range(side)),
-        key=lambda uv: (uv[0] ** 2 + uv[1] ** 2 + uv[0] * uv[1], uv),
-    )
+    Where a block has fewer numbers than there are channels, the rest of the channels stays unused.
+    """
     chroma = max(channels // 6, (channels - side * side + 1) // 2)
-    counts = (channels - 2 * chroma, chroma, chroma)
-    bands = [(colour, u, v) for colour, count in enumerate(counts) for u, v in order[:count]]
-    # Where a block has fewer numbers than there are channels, the rest of the channels stays unused.
-    return sorted(bands, key=lambda band: (band[1] ** 2 + band[2] ** 2 + band[1] * band[2], band))
+    bands = separable.lowest(side, (channels - 2 * chroma, chroma, chroma))
+    return sorted(bands, key=lambda band: (separable.radius(*band[1:]), band))
 
 
 def block_transform(channels: int, side: int) -> Tensor:
     """The channels' basis functions [channels, 3, side, side], orthonormal (float64)."""
-    colours = torch.tensor(COLOURS, dtype=torch.float64)
-    colours /= colours.norm(dim=1, keepdim=True)
-    rows = dct(side)
+    bands = _bands(channels, side)
     found = torch.zeros(channels, 3, side, side, dtype=torch.float64)
-    for channel, (colour, u, v) in enumerate(_bands(channels, side)):
-        found[channel] = colours[colour][:, None, None] * torch.outer(rows[u], rows[v])
+    found[: len(bands)] = separable.functions(dct(side), bands)
     return found
 
 
 def deviations(channels: int, side: int) -> Tensor:
-    """Standard deviations [channels] of the coefficients of photographs, as a first-order autoregression has
-    them."""
-    distance = torch.arange(side, dtype=torch.float64)
-    covariance = CORRELATION ** (distance[:, None] - distance).abs()
-    rows = dct(side)
-    spread = torch.einsum("un,nm,um->u", rows, covariance, rows).sqrt()
-    luma = CONTRAST * math.sqrt(3)
-    found = torch.full((channels,), luma, dtype=torch.float64)
-    for channel, (colour, u, v) in enumerate(_bands(channels, side)):
-        found[channel] = (luma if colour == 0 else luma * CHROMA) * spread[u] * spread[v]
+    """Standard deviations [channels] of the coefficients of photographs; brightness's where there is none."""
+    bands = _bands(channels, side)
+    found = torch.full((channels,), CONTRAST * len(separable.COLOURS) ** 0.5, dtype=torch.float64)
+    found[: len(bands)] = separable.deviations(dct(side), bands, CONTRAST)
     return found
 
 

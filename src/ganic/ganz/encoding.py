@@ -89,11 +89,12 @@ class Encoding:
             seconds=None if seconds is None else max(1e-3, seconds - begun.seconds),
         )
         rows = list(torch.split(begun.latents, [job.layout.count for job in jobs]))
-        heads = [self.choose_step(job, row) for job, row in zip(jobs, rows, strict=True)]
+        headroom = HEADROOM if self.settings.steps else 1.0
+        heads = [self.choose_step(job, row, headroom) for job, row in zip(jobs, rows, strict=True)]
         plain: dict[int, Coding] = {}
         if self.quality is None and rest.steps:
             # Where a search starts from is coded as well: at times it ends further from a tight limit.
-            simple = [self.choose_step(job, row, headroom=1.0) for job, row in zip(jobs, rows, strict=True)]
+            simple = [self.choose_step(job, row, 1.0) for job, row in zip(jobs, rows, strict=True)]
             plain, _ = self.search(range(len(jobs)), jobs, simple, rows, replace(rest, steps=0))
         done: dict[int, Coding] = {}
         while len(done) < len(jobs):
@@ -143,7 +144,7 @@ class Encoding:
         """What all steps have in common."""
         return replace(self.head, fit=job.layout.fit, overlap=job.layout.overlap)
 
-    def choose_step(self, job: Job, latents: Tensor, headroom: float | None = None) -> Head:
+    def choose_step(self, job: Job, latents: Tensor, headroom: float) -> Head:
         """A job's head: its step by quality, or the finest at which a search is expected to fit the limit.
 
         ``headroom``: how much longer than the limit the code of ``latents`` may be.
@@ -160,8 +161,6 @@ class Encoding:
         if self.quality is not None:
             step = config.worst_step + self.quality * (config.best_step - config.worst_step)
             return replace(head, step=round(step))
-        if headroom is None:
-            headroom = HEADROOM if self.settings.steps else 1.0
         room = self.room(job, head) * headroom
 
         def fits(step: int) -> bool:
