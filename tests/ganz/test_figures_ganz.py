@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_figure4_and_5(tiny_model: Model, sets: dict[str, Tensor], tmp_path: Pat
     text = (tmp_path / "figure5.csv").read_text()
     assert text.splitlines()[0].startswith("set,ratio,numbers,dense") and len(text.splitlines()) == 5
     assert "| set | ratio |" in (tmp_path / "figure5.md").read_text()
+
+
+def test_figure5_needs_a_layer_of_the_model(
+    tiny_model: Model, sets: dict[str, Tensor], tmp_path: Path
+) -> None:
+    without = replace(tiny_model, basis=None, scales=None, prior=None, encoder=None)
+    with pytest.raises(UsageError, match="no learned basis"):
+        figures.figure5(without, {"one": sets["one"][:1]}, HOW, tmp_path, (10.0,), layers=("basis",))
 
 
 def test_figure7(tiny_model: Model, tmp_path: Path) -> None:

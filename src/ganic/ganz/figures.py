@@ -152,6 +152,8 @@ def figure5(
                     made[layer] = compress(control, "structured", truth, how, ratio)
                 elif layer != "basis" or model.basis is not None:
                     made[layer] = compress(model, layer, truth, how, ratio)
+            if not made:
+                raise UsageError("figure 5: this model has no learned basis; choose other layers")
             best = max(made.values(), key=lambda outcome: outcome.mean)
             points.append(_points(f"R = {ratio:g}", baseline["formula"], best))
             cells = [made[layer].mean if layer in made else "" for layer in layers]
