@@ -68,5 +68,6 @@ def deviations(rows: Tensor, bands: Sequence[Band], contrast: float) -> Tensor:
     """
     spread = torch.einsum("un,nm,um->u", rows, covariance(rows.shape[1]), rows).sqrt()
     luma = contrast * math.sqrt(len(COLOURS))
-    values = [(luma if c == 0 else luma * CHROMA) * float(spread[u] * spread[v]) for c, u, v in bands]
-    return torch.tensor(values, dtype=torch.float64)
+    colours = torch.tensor([luma if c == 0 else luma * CHROMA for c, _, _ in bands], dtype=torch.float64)
+    # No number leaves its tensor: networks are also made without memory, on the meta device.
+    return colours * spread[[u for _, u, _ in bands]] * spread[[v for _, _, v in bands]]
