@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ganic.labels import VOID, LabelMap
+from ganic.labels import VOID, LabelMap, simplify
 from PIL import Image
 
 from ganic import regions
@@ -40,6 +40,16 @@ def test_kept_classes() -> None:
 
 def test_dropped_classes_leave_the_rest() -> None:
     assert importance(labels=SCENE, drop=["sky"]) == [[0] * 4, [0, 1, 1, 1], [1] * 4]
+
+
+def test_simpler_labels_do_not_change_what_is_kept() -> None:
+    found = choose(4, 3, labels=SCENE, keep=["car"], simplify_labels=1)
+    assert found is not None and found.labels is not None
+    assert found.importance.tolist() == importance(labels=SCENE, keep=["car"])
+    assert (found.labels.labels == simplify(SCENE.labels, 1)).all()
+    assert found.labels.names == SCENE.names
+    with pytest.raises(UsageError, match="radius 65"):
+        choose(4, 3, labels=SCENE, drop=["sky"], simplify_labels=65)
 
 
 def test_boxes_and_masks_add_to_classes() -> None:

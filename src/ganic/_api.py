@@ -77,7 +77,7 @@ class Info:
     qualities: int = 1
     """How many different qualities the coded parts have."""
     labels: dict[str, float] | None = None
-    """Share of the picture by class, where the file has a label map; "void" is what has no label."""
+    """Share of the picture that is synthesised as each class; "void" is what has no label."""
 
 
 def encode(
@@ -93,6 +93,7 @@ def encode(
     drop: Iterable[str] = (),
     keep_boxes: Sequence[Box] = (),
     keep_mask: Mask | None = None,
+    simplify_labels: int = 0,
     background: float = 60,
     segmenter: str | os.PathLike[str] | None = None,
     label_format: Convention = "auto",
@@ -108,7 +109,8 @@ def encode(
     ``labels`` (a `ganic.labels.LabelMap` or a file of one, in the convention ``label_format`` of
     `ganic.labels.read`; where there is none the model ``segmenter`` makes it), ``keep_boxes`` are (x, y,
     width, height), ``keep_mask`` is a grey picture of the same size, 255 kept. The model ``street`` makes up
-    what matters not at all from its labels; others code it ``background`` quality points (0 .. 100) lower.
+    what matters not at all from its labels, which ``simplify_labels`` lets be so many pixels off to cost fewer
+    bytes; others code it ``background`` quality points (0 .. 100) lower.
 
     ``model`` is the name of an installed model or the path of a model file. ``precision`` is that of the
     networks beside the entropy coder: bfloat16 is faster on processors that have it, and "auto" knows.
@@ -135,6 +137,7 @@ def encode(
         drop=drop,
         keep_boxes=keep_boxes,
         keep_mask=keep_mask,
+        simplify_labels=simplify_labels,
         segmenter=segmenter,
     )
     return codec.encode(
@@ -157,6 +160,7 @@ def regions_of(
     drop: Iterable[str] = (),
     keep_boxes: Sequence[Box] = (),
     keep_mask: Mask | None = None,
+    simplify_labels: int = 0,
     segmenter: str | os.PathLike[str] | None = None,
     label_format: Convention = "auto",
 ) -> Regions | None:
@@ -189,6 +193,7 @@ def regions_of(
         drop=drop,
         keep_boxes=keep_boxes,
         keep_mask=None if keep_mask is None else regions.read_mask(keep_mask),
+        simplify_labels=simplify_labels,
     )
 
 

@@ -40,7 +40,8 @@ MIME = "image/x-ganic"
 
 _OPTIONS = (
     *("quality", "rate", "target_bpp", "target_size", "model"),
-    *("labels", "keep", "drop", "keep_boxes", "keep_mask", "background", "segmenter", "label_format"),
+    *("labels", "keep", "drop", "keep_boxes", "keep_mask", "simplify_labels"),
+    *("background", "segmenter", "label_format"),
 )
 """What `ganic.encode` takes, under the same names."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ganic.errors import UsageError
-from ganic.labels import LabelMap
+from ganic.labels import LabelMap, simplify
 
 if TYPE_CHECKING:
     from ganic.images import Source
@@ -65,6 +65,7 @@ def choose(
     drop: Iterable[str] = (),
     keep_boxes: Sequence[Box] = (),
     keep_mask: npt.NDArray[np.generic] | None = None,
+    simplify_labels: int = 0,
 ) -> Regions | None:
     """What a user wants of a picture of ``width`` x ``height`` pixels; None where nothing is said.
 
@@ -74,10 +75,12 @@ def choose(
         drop: classes that do not matter; without ``keep``, boxes and mask everything else does.
         keep_boxes: rectangles to keep; parts outside the picture are ignored.
         keep_mask: importance of every pixel [height, width]: uint8 (255 = keep) or floats in 0..1.
+        simplify_labels: by how many pixels the file's labels may be off (`ganic.labels.simplify`); what is kept
+            follows the labels as they are given.
 
     Raises:
         UsageError: a size does not fit, a class is unknown, classes are named without labels, a class is both
-            kept and dropped, or a box lies outside the picture.
+            kept and dropped, a box lies outside the picture, or the radius is none that `simplify` takes.
     """
     keep, drop = tuple(keep), tuple(drop)
     if not (keep or drop or keep_boxes or keep_mask is not None):
@@ -109,6 +112,8 @@ def choose(
                 "x,y,width,height in pixels"
             )
         importance[max(y, 0) : y + h, max(x, 0) : x + w] = 1
+    if labels is not None and simplify_labels:
+        labels = replace(labels, labels=simplify(labels.labels, simplify_labels))
     return Regions(importance, labels)
 
 

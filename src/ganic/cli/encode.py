@@ -58,6 +58,7 @@ def command(
     drop: list[str],
     keep_box: list[Box],
     keep_mask: str | None,
+    simplify_labels: int,
     background: float,
     segmenter: str | None,
     label_format: str,
@@ -102,6 +103,7 @@ def command(
             drop=drop,
             keep_boxes=keep_box,
             keep_mask=keep_mask,
+            simplify_labels=simplify_labels,
             segmenter=segmenter,
             label_format=cast("Convention", label_format),
         )

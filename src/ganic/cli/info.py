@@ -54,7 +54,7 @@ def _line(name: str, found: _api.Info, verbose: bool) -> str:
         )
     if found.labels is not None:
         named = ", ".join(f"{name} {share:.0%}" for name, share in found.labels.items())
-        parts.append(f"labels: {named}")
+        parts.append(f"synthesised: {named}")
     if verbose:
         count = len(found.streams)
         parts.append(f"{count} stream{'s' * (count != 1)}, {sum(found.streams):,} bytes")

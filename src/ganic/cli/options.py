@@ -100,8 +100,17 @@ def parse_names(ctx: click.Context, param: click.Parameter, texts: tuple[str, ..
 
 
 def region_options(command: F) -> F:
-    """--labels, --keep, --drop, --keep-box, --keep-mask, --background, --segmenter, --label-format."""
+    """--labels, --keep, --drop, --keep-box, --keep-mask, --background, --segmenter, --label-format,
+    --simplify-labels."""
     for option in (
+        click.option(
+            "--simplify-labels",
+            type=click.IntRange(0, 64),
+            default=0,
+            show_default=True,
+            metavar="PIXELS",
+            help="How far off labels may be, to cost fewer bytes.",
+        ),
         click.option(
             "--label-format",
             type=click.Choice(

@@ -37,11 +37,15 @@ def labels_of(container: Container) -> npt.NDArray[np.uint8]:
 
 
 def label_shares(container: Container, classes: Sequence[str]) -> dict[str, float] | None:
-    """Share of the picture by class, the largest first; numbers stand for classes without known names."""
+    """Share of the picture that is synthesised as each class, the largest first; numbers stand for classes
+    without known names. Raises CorruptError."""
     if "LABL" not in container.boxes:
         return None
-    numbers, counts = np.unique(labels_of(container), return_counts=True)
+    left_out = (plan_of(container).levels == VOID).repeat(STRIDE, 0).repeat(STRIDE, 1)
+    labels = labels_of(container)
+    numbers, counts = np.unique(
+        labels[left_out[: container.height, : container.width]], return_counts=True
+    )
     order = np.argsort(-counts, kind="stable")
     names = dict(enumerate(classes)) | {VOID: "void"}
-    total = container.width * container.height
-    return {names.get(int(numbers[i]), str(numbers[i])): float(counts[i]) / total for i in order}
+    return {names.get(int(numbers[i]), str(numbers[i])): float(counts[i]) / labels.size for i in order}

@@ -126,10 +126,10 @@ class SelectiveCompression:
         latent, prior = self.codec.compress(x, quality, coded)
         seen = None
         if self.settings.selection != "none":
-            # Whole pictures are coded without labels: G then sees none, as if every pixel were void.
-            whole = coded.flatten(1).amin(1).bool()[:, None, None]
+            # What is coded has no labels in the file: G sees none there, as if every pixel were void.
             void = len(self.settings.classes)
-            seen = shares(torch.where(whole, void, labels), 1 - coded, void)
+            preserved = F.interpolate(coded[:, 0, None], scale_factor=float(STRIDE), mode="nearest")[:, 0]
+            seen = shares(torch.where(preserved.bool(), void, labels), 1 - coded, void)
         y = self.codec.generator(latent, quality, labels=seen)
         return y.float(), prior.bits / (x.shape[2] * x.shape[3])
 
