@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ganic.labels import VOID, LabelMap, simplify
 from PIL import Image
 
 from ganic import regions
 from ganic.errors import InputError, UsageError
+from ganic.labels import VOID, LabelMap, simplify
 from ganic.regions import Regions, choose
 
 SCENE = LabelMap(

@@ -109,8 +109,8 @@ def encode(
     ``labels`` (a `ganic.labels.LabelMap` or a file of one, in the convention ``label_format`` of
     `ganic.labels.read`; where there is none the model ``segmenter`` makes it), ``keep_boxes`` are (x, y,
     width, height), ``keep_mask`` is a grey picture of the same size, 255 kept. The model ``street`` makes up
-    what matters not at all from its labels, which ``simplify_labels`` lets be so many pixels off to cost fewer
-    bytes; others code it ``background`` quality points (0 .. 100) lower.
+    what matters not at all from its labels, which ``simplify_labels`` lets be so many pixels off, to cost
+    fewer bytes; others code it ``background`` quality points (0 .. 100) lower.
 
     ``model`` is the name of an installed model or the path of a model file. ``precision`` is that of the
     networks beside the entropy coder: bfloat16 is faster on processors that have it, and "auto" knows.

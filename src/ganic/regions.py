@@ -75,8 +75,8 @@ def choose(
         drop: classes that do not matter; without ``keep``, boxes and mask everything else does.
         keep_boxes: rectangles to keep; parts outside the picture are ignored.
         keep_mask: importance of every pixel [height, width]: uint8 (255 = keep) or floats in 0..1.
-        simplify_labels: by how many pixels the file's labels may be off (`ganic.labels.simplify`); what is kept
-            follows the labels as they are given.
+        simplify_labels: by how many pixels the file's labels may be off (`ganic.labels.simplify`); what is
+            kept follows the labels as they are given.
 
     Raises:
         UsageError: a size does not fit, a class is unknown, classes are named without labels, a class is both

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from ganic.labels import VOID, coding
 
 from ganic.bitstream import Container
 from ganic.errors import CorruptError
 from ganic.extreme.allocation import Plan
 from ganic.extreme.tiling import STRIDE
+from ganic.labels import VOID, coding
 
 
 def grid(container: Container) -> tuple[int, int]:
@@ -43,9 +43,7 @@ def label_shares(container: Container, classes: Sequence[str]) -> dict[str, floa
         return None
     left_out = (plan_of(container).levels == VOID).repeat(STRIDE, 0).repeat(STRIDE, 1)
     labels = labels_of(container)
-    numbers, counts = np.unique(
-        labels[left_out[: container.height, : container.width]], return_counts=True
-    )
+    numbers, counts = np.unique(labels[left_out[: container.height, : container.width]], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     names = dict(enumerate(classes)) | {VOID: "void"}
     return {names.get(int(numbers[i]), str(numbers[i])): float(counts[i]) / labels.size for i in order}

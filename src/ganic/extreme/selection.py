@@ -1,9 +1,9 @@
 """Selective compression (SC, section 3.3 of arXiv:1804.02958): the labels of what a file does not code.
 
 The box ``LABL`` (part of the file format) is a label map as :mod:`ganic.labels.coding` writes it, at the
-picture's size.  Its labels index the model's classes; VOID says that a pixel's class is not known, or that the
-pixel lies in a block that is coded: G needs no label there, and a map of the rest is a third smaller where a
-quarter is kept.  Where everything is coded there is no box.
+picture's size.  Its labels index the model's classes; VOID says that a pixel's class is not known, or that
+the pixel lies in a block that is coded: G needs no label there, and a map of the rest is a third smaller
+where a quarter is kept.  Where everything is coded there is no box.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from ganic.labels import VOID, coding
 from torch import Tensor
 
 from ganic.bitstream import Container
@@ -22,6 +21,7 @@ from ganic.extreme.allocation import Allocation
 from ganic.extreme.layout import labels_of
 from ganic.extreme.tiling import STRIDE, Span
 from ganic.extreme.windowed import Conditions
+from ganic.labels import VOID, coding
 from ganic.regions import Regions
 
 
