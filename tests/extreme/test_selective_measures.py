@@ -10,6 +10,7 @@ from PIL import Image
 
 from ganic.errors import DataError
 from ganic.evaluation.selective import (
+    Ladder,
     Scene,
     costs,
     gains,
@@ -31,7 +32,8 @@ def scene(number: int = 0) -> Scene:
     labels[64:] = 1
     labels[48:80, 32:64] = labels[48:80, 128:176] = 2
     labels[:8] = VOID
-    return Scene("made up", image, LabelMap(labels, CLASSES), number)
+    label_map = LabelMap(labels, CLASSES)
+    return Scene("made up", image, label_map, label_map, number)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 1.0])
@@ -52,11 +54,28 @@ def test_instances_are_whole_and_stay_below_the_share() -> None:
 
 
 def test_costs_grow_with_the_preserved_area(selective: Codec) -> None:
-    rows = costs(selective, [scene(0), scene(1)], kept_box, (0.0, 0.25, 1.0), quality=0.6)
+    scenes = [scene(0), scene(1)]
+    ladders = [Ladder.of(selective, one.image) for one in scenes]
+    rows = costs(selective, scenes, ladders, kept_box, (0.0, 0.25, 1.0), quality=0.6)
     assert rows[0].share < rows[1].share < rows[2].share == 1
     assert rows[0].bytes < rows[1].bytes < rows[2].bytes
     assert rows[2].ratio == 1 and rows[2].difference == 0 and rows[2].labels == 0
+    assert 0 < rows[0].equal < rows[1].equal < 1
+    (empty,) = costs(selective, scenes, ladders, kept_instances, [0.0], quality=0.6)
+    assert empty.share == 0 and np.isnan(empty.equal)
     assert 0 < rows[0].labels < rows[0].bytes
+
+
+def test_a_ladder_says_what_a_quality_inside_costs() -> None:
+    grey = Image.new("RGB", (4, 2), (10, 10, 10))
+    pictures = [Image.new("RGB", (4, 2), (value,) * 3) for value in (50, 30, 20)]
+    ladder = Ladder((100, 200, 400), tuple(pictures))
+    inside = np.ones((2, 4), bool)
+    reached = [10 * np.log10(255**2 / error**2) for error in (40, 20, 10)]
+    assert ladder.bytes_for(reached[1], grey, inside) == pytest.approx(200)
+    assert ladder.bytes_for((reached[1] + reached[2]) / 2, grey, inside) == pytest.approx(200 * 2**0.5)
+    assert ladder.bytes_for(0, grey, inside) == pytest.approx(100)
+    assert ladder.bytes_for(99, grey, inside) == pytest.approx(400)
 
 
 def test_gains_compare_at_equal_bytes(codec: Codec) -> None:

@@ -30,7 +30,7 @@ from ganic.extreme.codec import BACKGROUND_DROP, Codec
 from ganic.extreme.heat_maps import components
 from ganic.extreme.layout import plan_of
 from ganic.extreme.tiling import STRIDE
-from ganic.labels import VOID, LabelMap, read
+from ganic.labels import VOID, LabelMap, read, simplify
 from ganic.metrics.patch_frechet import patch_frechet_distance
 from ganic.module_command import run
 from ganic.regions import Regions
@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from ganic.baselines import Baseline
 
 Mask = NDArray[np.bool_]
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+"""Of the pictures, to be kept."""
+
+RUNGS = tuple(i / 10 for i in range(11))
+"""Qualities of a ladder."""
+
 Pick = Callable[["Scene", float], Mask]
 """A scene and a share -> the pixels to keep."""
 
@@ -52,6 +58,8 @@ class Scene:
     name: str
     image: Image.Image
     labels: LabelMap
+    written: LabelMap
+    """What files say of them: the same, or simpler."""
     number: int
     """Position in the list: random choices depend on it."""
 
@@ -72,6 +80,27 @@ class Cost:
     """Bytes over those of the whole picture at the same quality."""
     difference: float
     """PSNR inside the kept region, less that of the whole picture's file in the same place, in dB."""
+    equal: float
+    """Bytes over those that GC needs for the same PSNR there."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Whole files of one scene at rising qualities, and their pictures."""
+
+    sizes: tuple[int, ...]
+    pictures: tuple[Image.Image, ...]
+
+    @classmethod
+    def of(cls, codec: Codec, image: Image.Image) -> Ladder:
+        files = [codec.encode(image, quality=quality) for quality in RUNGS]
+        return cls(tuple(map(len, files)), tuple(map(codec.decode, files)))
+
+    def bytes_for(self, psnr: float, original: Image.Image, inside: Mask) -> float:
+        """Bytes of a file with this PSNR inside, interpolated; at least those of the lowest quality, at most
+        those of the best."""
+        reached = [psnr_inside(original, picture, inside) for picture in self.pictures]
+        return float(np.exp(np.interp(psnr, np.maximum.accumulate(reached), np.log(self.sizes))))
 
 
 def kept_box(scene: Scene, share: float, *, seed: int = 0) -> Mask:
@@ -102,28 +131,36 @@ def kept_instances(scene: Scene, share: float, *, seed: int = 0) -> Mask:
 
 
 def costs(
-    codec: Codec, scenes: Sequence[Scene], pick: Pick, shares: Iterable[float], quality: float
+    codec: Codec,
+    scenes: Sequence[Scene],
+    ladders: Sequence[Ladder],
+    pick: Pick,
+    shares: Iterable[float],
+    quality: float,
 ) -> list[Cost]:
-    """Bytes against preserved area, all at one quality."""
+    """Bytes against preserved area, all at one quality; ``ladders`` are GC's files of the scenes."""
     shares = tuple(shares)
     rows: list[list[tuple[float, ...]]] = [[] for _ in shares]
-    for scene in scenes:
+    for scene, ladder in zip(scenes, ladders, strict=True):
         whole = codec.encode(scene.image, quality=quality)
         reference = codec.decode(whole)
         for row, share in zip(rows, shares, strict=True):
-            regions = Regions(pick(scene, share).astype(np.float32), scene.labels)
+            regions = Regions(pick(scene, share).astype(np.float32), scene.written)
             data = codec.encode(scene.image, quality=quality, regions=regions)
             container = bitstream.unpack(data)
             coded = plan_of(container).levels != VOID
             inside = coded.repeat(STRIDE, 0).repeat(STRIDE, 1)[: scene.image.height, : scene.image.width]
-            difference = 0.0
+            difference, equal = 0.0, float("nan")  # where nothing is kept
             if inside.any():
-                difference = psnr_inside(scene.image, codec.decode(data), inside) - psnr_inside(
-                    scene.image, reference, inside
-                )
+                psnr = psnr_inside(scene.image, codec.decode(data), inside)
+                difference = psnr - psnr_inside(scene.image, reference, inside)
+                equal = len(data) / ladder.bytes_for(psnr, scene.image, inside)
             labels = len(container.boxes.get("LABL", b""))
-            row.append((coded.mean(), len(data), labels, len(data) / len(whole), difference))
-    return [Cost(*(float(value) for value in np.mean(row, axis=0))) for row in rows]
+            row.append((coded.mean(), len(data), labels, len(data) / len(whole), difference, equal))
+    return [
+        Cost(*(float(value) for value in np.ma.masked_invalid(row).mean(axis=0).filled(np.nan)))
+        for row in rows
+    ]
 
 
 def psnr_inside(original: Image.Image, decoded: Image.Image, inside: Mask) -> float:
@@ -173,7 +210,7 @@ def gains(
     found = []
     for number, (name, image) in enumerate(pictures):
         nothing = LabelMap(np.full((image.height, image.width), VOID, dtype=np.uint8), ("nothing",))
-        inside = kept_box(Scene(name, image, nothing, number), share, seed=seed)
+        inside = kept_box(Scene(name, image, nothing, nothing, number), share, seed=seed)
         smallest = len(codec.encode(image, quality=0.0))
         if bpp * image.width * image.height / 8 > 1.2 * smallest:
             even = codec.encode(image, target_bpp=bpp)
@@ -193,7 +230,9 @@ def gains(
     return found
 
 
-def load_scenes(pictures: Path, labels: Path, chosen: Sequence[str] | None = None) -> list[Scene]:
+def load_scenes(
+    pictures: Path, labels: Path, chosen: Sequence[str] | None = None, simplify_labels: int = 0
+) -> list[Scene]:
     """The scenes of two folders with files of the same names; ``chosen``: only these, in this order.
 
     Raises DataError where a picture has no label map or a chosen scene is missing.
@@ -206,7 +245,9 @@ def load_scenes(pictures: Path, labels: Path, chosen: Sequence[str] | None = Non
             raise DataError(f"{name}: is not in both {pictures} and {labels}; give folders that have it")
         with Image.open(by_name[name]) as file:
             image = file.convert("RGB")
-        scenes.append(Scene(name, image, read(labels / f"{name}.png", "camvid"), number))
+        true = read(labels / f"{name}.png", "camvid")
+        written = replace(true, labels=simplify(true.labels, simplify_labels))
+        scenes.append(Scene(name, image, true, written, number))
     return scenes
 
 
@@ -220,6 +261,7 @@ def load_scenes(pictures: Path, labels: Path, chosen: Sequence[str] | None = Non
 @click.option("--segmenter", default="street-segmenter", show_default=True)
 @click.option("--quality", default=0.5, show_default=True, help="Of the cost curves, 0 to 1.")
 @click.option("--bpp", default=0.09, show_default=True)
+@click.option("--simplify-labels", default=0, show_default=True, help="As of ganic encode.")
 @click.option("--background", default=BACKGROUND_DROP, show_default=True, help="As of Codec.encode.")
 def command(
     pictures: Path,
@@ -231,6 +273,7 @@ def command(
     segmenter: str,
     quality: float,
     bpp: float,
+    simplify_labels: int,
     background: float,
 ) -> None:
     """Print the tables as Markdown: of scenes where LABELS are given, else of spatial allocation."""
@@ -238,10 +281,10 @@ def command(
     if labels is None:
         _print_gains(codec, pictures, bpp, background)
         return
-    scenes = load_scenes(pictures, labels, None if chosen is None else _names(chosen))
-    _print_costs(codec, scenes, quality)
+    scenes = load_scenes(pictures, labels, None if chosen is None else _names(chosen), simplify_labels)
     named = (("GC", gc), ("GC (D+)", dplus))
     others = [(title, Codec.load(name)) for title, name in named if name is not None]
+    _print_costs(codec, others[0][1] if gc is not None else codec, scenes, quality)
     _print_seen(Segmenter.load(segmenter), codec, others, scenes, bpp)
 
 
@@ -251,15 +294,19 @@ def _names(listed: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _print_costs(codec: Codec, scenes: Sequence[Scene], quality: float) -> None:
+def _print_costs(codec: Codec, gc: Codec, scenes: Sequence[Scene], quality: float) -> None:
+    ladders = [Ladder.of(gc, scene.image) for scene in scenes]
     click.echo(f"Bytes against preserved area, {len(scenes)} scenes, quality {quality:g}\n")
-    click.echo("| kept by | share coded | bytes | of these labels | of the whole picture's | PSNR inside |")
-    click.echo("|---|---:|---:|---:|---:|---:|")
+    click.echo(
+        "| kept by | share coded | bytes | of these labels | of the whole picture's | PSNR inside | "
+        "of GC's at that PSNR |"
+    )
+    click.echo("|---|---:|---:|---:|---:|---:|---:|")
     for title, pick in (("RI", kept_instances), ("RB", kept_box)):
-        for cost in costs(codec, scenes, pick, (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), quality):
+        for cost in costs(codec, scenes, ladders, pick, SHARES, quality):
             click.echo(
                 f"| {title} | {cost.share:.3f} | {cost.bytes:.0f} | {cost.labels:.0f} | {cost.ratio:.3f}x | "
-                f"{cost.difference:+.2f} dB |"
+                f"{cost.difference:+.2f} dB | {cost.equal:.3f}x |"
             )
 
 
@@ -297,7 +344,7 @@ def _print_seen(
             rows.append((name, rate, seen(segmenter, scenes, pictures), distance))
 
     def nothing(scene: Scene) -> Regions:
-        return Regions(np.zeros(scene.labels.labels.shape, dtype=np.float32), scene.labels)
+        return Regions(np.zeros(scene.labels.labels.shape, dtype=np.float32), scene.written)
 
     def quarter(scene: Scene) -> Regions:
         return replace(nothing(scene), importance=kept_instances(scene, 0.25).astype(np.float32))
