@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganic.errors import DataError
 from ganic.extreme.model import Architecture
+from ganic.extreme.selection import channels
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
 
 Make = Callable[..., SelectiveCompression]
@@ -104,7 +105,7 @@ def test_selective_networks_have_a_label_encoder_that_is_silent_without_labels(o
     generator = game.codec.generator
     assert generator.label_encoder is not None
     latent, quality = torch.randn(1, 16, 4, 4), torch.zeros(1)
-    nothing = torch.zeros(1, 4, 32, 32)
+    nothing = torch.zeros(1, channels(3), 32, 32)
     assert torch.equal(generator(latent, quality, labels=nothing), generator(latent, quality))
 
 

@@ -13,6 +13,7 @@ from ganic.extreme.compact import LATENT_SCALE, Encoder, Generator
 from ganic.extreme.conditioning import ANCHORS, QualityTable
 from ganic.extreme.lapped import typical_deviations
 from ganic.extreme.prior import Prior, PriorOutput
+from ganic.extreme.selection import channels
 from ganic.training.recipes import Table
 
 GAIN_RANGE = (0.15, 1.1)
@@ -42,7 +43,7 @@ class Architecture(Table):
     @property
     def label_channels(self) -> int:
         """Channels of what G's label encoder sees, see :func:`ganic.extreme.selection.shares`."""
-        return len(self.classes) + 1 if self.classes else 0
+        return channels(len(self.classes)) if self.classes else 0
 
     def config(self) -> dict[str, Any]:
         """Arguments of the networks that a codec builds."""

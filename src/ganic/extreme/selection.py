@@ -24,6 +24,11 @@ from ganic.extreme.windowed import Conditions
 from ganic.labels import VOID, coding
 from ganic.regions import Regions
 
+NOISE = 4
+"""Channels of v."""
+
+_LOW = (1 << 32) - 1
+
 
 def labels_for(classes: Sequence[str], regions: Regions, coded: npt.NDArray[np.bool_]) -> bytes:
     """The data of the box ``LABL``.
@@ -59,27 +64,67 @@ def labels_for(classes: Sequence[str], regions: Regions, coded: npt.NDArray[np.b
     return coding.encode(mapped)
 
 
-def shares(labels: Tensor, synthetic: Tensor, classes: int) -> Tensor:
+def channels(classes: int) -> int:
+    """How many `shares` gives for so many classes."""
+    return classes + 1 + NOISE
+
+
+def shares(labels: Tensor, synthetic: Tensor, classes: int, corners: Tensor) -> Tensor:
     """What G's label encoder sees.
 
     Args:
         labels: class numbers [n, 16h, 16w]; anything beyond 0..classes-1 counts as unknown.
         synthetic: ones [n, 1, h, w] where no symbols are coded, else zeros.
         classes: how many there are.
+        corners: where in its picture each part has its first row and column: [n, 2] int64, in pixels, even.
 
     Returns:
-        [n, classes + 1, 8h, 8w], float32: the share of each class in every 2x2 block, then ``synthetic``.
+        [n, channels(classes), 8h, 8w], float32: the share of each class in every 2x2 block, then
+        ``synthetic``, then v where that is 1.
     """
     known = torch.where((labels >= 0) & (labels < classes), labels, classes).long()
     n, height, width = known.shape
-    maps = torch.zeros(n, classes + 1, height // 2, width // 2, device=labels.device)
+    maps = torch.zeros(n, channels(classes), height // 2, width // 2, device=labels.device)
     for row in range(2):
         for column in range(2):
             part = known[:, None, row::2, column::2]
             maps.scatter_add_(1, part, torch.full(part.shape, 0.25, device=maps.device))
     side = STRIDE // 2
-    maps[:, classes] = synthetic[:, 0].repeat_interleave(side, 1).repeat_interleave(side, 2)
+    left_out = synthetic.repeat_interleave(side, 2).repeat_interleave(side, 3)
+    maps[:, classes : classes + 1] = left_out
+    maps[:, classes + 1 :] = left_out * noise(corners // 2, height // 2, width // 2)
     return maps
+
+
+def noise(corners: Tensor, rows: int, columns: int) -> Tensor:
+    """v, the noise that G makes textures of where it has no symbols: the same for a place in every picture.
+
+    Without it blocks of one class would all look alike, and the picture would show their lattice.  Channel i
+    is constant in squares of 2**i rows and columns, and uniform with variance 1; integers alone decide it, so
+    it is the same on every machine.
+
+    Args:
+        corners: first rows and columns [n, 2], int64.
+
+    Returns:
+        [n, NOISE, rows, columns], float32.
+    """
+    sides = (torch.arange(count, device=corners.device) for count in (rows, columns))
+    y, x = (start[:, None] + along for start, along in zip(corners.T, sides, strict=True))
+    found = [
+        _mixed(_mixed(_mixed((y >> level) + (level << 28))[:, :, None] + (x >> level)[:, None, :]))
+        for level in range(NOISE)
+    ]
+    return (torch.stack(found, 1).double() / 2**31 - 1).float() * 3**0.5
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Integers -> integers of 32 bits, each bit of which depends on all: multiplied by odd numbers below
+    2**31, so that no product leaves 63 bits."""
+    x = x & _LOW
+    for factor in (0x2C1B3C6D, 0x297A2D39):
+        x = (x ^ (x >> 16)) * factor & _LOW
+    return x ^ (x >> 16)
 
 
 def conditions_of(container: Container, classes: int, area: Allocation) -> Conditions:
@@ -96,9 +141,10 @@ def conditions_of(container: Container, classes: int, area: Allocation) -> Condi
         part = labels[top : top + height, left : left + width]
         part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1])), mode="edge")
         coded = area.coded[row.outer_start : row.outer_stop, column.outer_start : column.outer_stop]
-        return shares(torch.from_numpy(part)[None], torch.from_numpy(~coded)[None, None].float(), classes)
+        synthetic = torch.from_numpy(~coded)[None, None].float()
+        return shares(torch.from_numpy(part)[None], synthetic, classes, torch.tensor([[top, left]]))
 
     return window
 
 
-__all__ = ["conditions_of", "labels_for", "shares"]
+__all__ = ["channels", "conditions_of", "labels_for", "noise", "shares"]

@@ -9,7 +9,8 @@ trained in one stage that starts from a GC model (the recipe's ``init``), with t
 
 - a heat map at the latent's resolution says which symbols exist (:mod:`ganic.extreme.heat_maps`): only those
   cost bits, and d counts only there;
-- G sees the label map, so that it knows what to synthesise elsewhere;
+- G sees the label map, and noise v, so that it knows what to synthesise elsewhere
+  (:mod:`ganic.extreme.selection`);
 - D sees the label map beside every picture.  With ``selection = "none"`` this alone remains: GC (D+), whose
   files and decoder are those of GC.
 
@@ -52,7 +53,7 @@ class SelectiveSettings(DistortionWeights):
     preserved: Share = 0.25  # RI: this share of the instances
     lambda_low: Weight = 1e-4  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Weight = 1.5e-2  # the same at quality index 255; log-linear between
-    guide: bool = True  # features count in synthesised regions too
+    guide: Weight = 0.1  # of features in synthesised regions, beside terms of d that weigh lambda / mse
     conditional: bool = True  # D sees labels; without, and without selection, this is plain GC
     adversarial: Weight = 0.1  # of L_GAN
     matching: Weight = 1.0  # of D's feature matching
@@ -128,8 +129,8 @@ class SelectiveCompression:
         if self.settings.selection != "none":
             # What is coded has no labels in the file: G sees none there, as if every pixel were void.
             void = len(self.settings.classes)
-            preserved = F.interpolate(coded[:, 0, None], scale_factor=float(STRIDE), mode="nearest")[:, 0]
-            seen = shares(torch.where(preserved.bool(), void, labels), 1 - coded, void)
+            places = torch.randint(1 << 20, (len(x), 2), device=x.device) * 2
+            seen = shares(torch.where(_in_pixels(coded)[:, 0], void, labels), 1 - coded, void, places)
         y = self.codec.generator(latent, quality, labels=seen)
         return y.float(), prior.bits / (x.shape[2] * x.shape[3])
 
@@ -159,15 +160,19 @@ class SelectiveCompression:
         quality, coded = random_quality(x), self._heat_maps(batch["map"])
         y, bpp = self._reconstruct(x, batch["map"], quality, coded)
         self._fake = y.detach()
-        preserved = F.interpolate(coded, scale_factor=float(STRIDE), mode="nearest").bool()
+        preserved = _in_pixels(coded)
+        factor = trade_off(quality, settings.lambda_low, settings.lambda_high) * 255**2 / settings.mse
+        if settings.guide:
+            # Features outside weigh the same at every quality, which says nothing of what is synthesised.
+            share = (settings.guide / factor)[:, None, None, None]
+            guided = torch.where(preserved, y, y.detach() + share * (y - y.detach()))
         # The original in place of what was synthesised: no distortion there, and no gradient.
         inside = torch.where(preserved, y, x)
-        factor = trade_off(quality, settings.lambda_low, settings.lambda_high) * 255**2
         distortion = {
             **self.distortion.pixels(x, inside),
-            **self.distortion.features(x, y if settings.guide else inside),
+            **self.distortion.features(x, guided if settings.guide else inside),
         }
-        terms = {name: (factor[: len(d)] * d).mean() / settings.mse for name, d in distortion.items()}
+        terms = {name: (factor[: len(d)] * d).mean() for name, d in distortion.items()}
         adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
         terms["adversarial"] = settings.adversarial * adversarial
         terms["matching"] = settings.matching * matching
@@ -181,3 +186,8 @@ class SelectiveCompression:
     def _maps(self, batch: Batch) -> Tensor | None:
         maps: Tensor | None = self.labels(batch["map"]) if self.settings.conditional else None
         return maps
+
+
+def _in_pixels(coded: Tensor) -> Tensor:
+    """A heat map [n, 1, h / 16, w / 16] at the picture's resolution, of booleans."""
+    return F.interpolate(coded, scale_factor=float(STRIDE), mode="nearest").bool()
