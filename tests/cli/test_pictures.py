@@ -203,6 +203,20 @@ def test_compare_writes_one_page(run: Run, picture: Path) -> None:
     assert run("compare", "photo.png", "-o", "page.html").exit_code == 1  # exists
 
 
+def test_compare_draws_a_figure(run: Run, picture: Path) -> None:
+    arguments = ("compare", "photo.png", "--model", "tiny", "--quality", "60", "--against", "jpeg")
+    result = run(*arguments, "-o", "figure.png", "--crop", "10,20,100,60")
+    assert result.exit_code == 0, result.stderr
+    with Image.open("figure.png") as file, Image.open("photo.png") as original:
+        sheet, part = np.asarray(file), np.asarray(original.convert("RGB").crop((10, 20, 110, 80)))
+    assert sheet.shape == (118, 348, 3)  # three panels of 100 x 60
+    assert (sheet[46:106, 12:112] == part).all() and (sheet[46:106, 124:224] != part).any()
+    assert run(*arguments, "-o", "figure.webp").exit_code == 0
+    for wrong in (("-o", "page.html", "--crop", "0,0,9,9"), ("-o", "a.png", "--crop", "100,0,900,9")):
+        assert run(*arguments, *wrong).exit_code == 2
+    assert not list(Path().glob("a.png")) and not list(Path().glob("page.html"))
+
+
 def test_compare_takes_a_file_as_it_is(run: Run, picture: Path) -> None:
     encode(run, "photo.png", "--quality", "20")
     digest = hashlib.sha256(Path("photo.ganic").read_bytes()).hexdigest()

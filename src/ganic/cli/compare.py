@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +23,34 @@ if TYPE_CHECKING:
     from ganic.baselines import Baseline
     from ganic.images import Picture
     from ganic.pages.comparison import Coding
+    from ganic.regions import Box
 
 AGAINST = ("avif", "heic", "webp", "jpeg")
+
+
+FIGURES = {".png": "PNG", ".webp": "WEBP"}
+"""What is a figure by its name, else it is a page."""
+FIGURE_SIDE = 320
+"""Of what a figure shows unless --crop says so, in pixels."""
+FIGURE_COLUMNS = 3
 
 
 @click.command("compare", short_help="Compare with other codecs, on one HTML page.")
 @click.argument("original", metavar="PICTURE")
 @click.argument("coded", required=False, metavar="[FILE.ganic]")
-@click.option("-o", "--output", metavar="FILE.html", help="Default: PICTURE-compare.html beside the picture.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="A page (.html) or a figure (.png, .webp).  [PICTURE-compare.html beside the picture]",
+)
+@click.option(
+    "--crop",
+    multiple=True,
+    callback=options.parse_box,
+    metavar="X,Y,W,H",
+    help="What a figure shows, in pixels.  [320 x 320 in the middle]",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace a page that exists.")
 @click.option(
     "--against",
@@ -49,6 +70,7 @@ def command(
     original: str,
     coded: str | None,
     output: str | None,
+    crop: list[Box],
     force: bool,
     against: str,
     rate: str | None,
@@ -61,7 +83,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Compare with other codecs at equal bytes, on one HTML page that needs nothing else.
+    """Compare with other codecs at equal bytes, on one HTML page that needs nothing else, or in a figure.
 
     The picture is coded as --rate and the like say, or FILE.ganic is taken as it is. Every other codec gets
     as many bytes and the best quality that fits. Sizes are of whole files; none but FILE.ganic has metadata.
@@ -70,6 +92,9 @@ def command(
     if coded is not None and chosen.given:
         raise click.UsageError("FILE.ganic has its rate already; leave the rate options out.")
     page = output or str(Path(original).with_name(f"{Path(original).stem}-compare.html"))
+    kind = FIGURES.get(Path(page).suffix.lower())
+    if crop and (kind is None or len(crop) > 1):
+        raise click.UsageError("--crop is what a figure shows: give one, and -o FILE.png or FILE.webp.")
     job = jobs.Job(original, page)
     jobs.check_target(job, force)
     rivals = _rivals(against)
@@ -95,7 +120,11 @@ def command(
         raise click.UsageError(f"{coded} has {decoded.width}x{decoded.height} pixels, {original} not.")
     found = _api.info(data)
     codings = _codings(picture.image, decoded, data, rivals, quiet)
-    jobs.write(job, _page(original, picture, codings, found).encode(), force)
+    if kind is None:
+        made = _page(original, picture, codings, found).encode()
+    else:
+        made = _figure(picture.image, codings, crop[0] if crop else None, kind)
+    jobs.write(job, made, force)
     _report(page, picture, codings, as_json, quiet)
 
 
@@ -173,6 +202,27 @@ def _page(original: str, picture: Picture, codings: list[Coding], found: Info) -
         remarks=remarks,
         footnote=f"Made by ganic {__version__}, model {found.model} ({found.model_id}).",
     )
+
+
+def _figure(original: Image.Image, codings: list[Coding], crop: Box | None, kind: str) -> bytes:
+    """The same part of every picture, as a picture file; raises click.UsageError for a box outside."""
+    from ganic.pages.figure import Panel, figure
+
+    width, height = original.size
+    if crop is None:
+        w, h = min(FIGURE_SIDE, width), min(FIGURE_SIDE, height)
+        crop = ((width - w) // 2, (height - h) // 2, w, h)
+    x, y, w, h = crop
+    if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+        raise click.UsageError(f"--crop {x},{y},{w},{h}: is not within the picture's {width}x{height}.")
+    box = (x, y, x + w, y + h)
+    panels = [Panel("Original", f"{width} x {height}", original.crop(box))]
+    for coding in codings:
+        note = coding.note or f"{8 * coding.bytes / (width * height):.3f} bits per pixel"
+        panels.append(Panel(f"{coding.name}: {coding.bytes:,} bytes", note, coding.picture.crop(box)))
+    made = io.BytesIO()
+    figure(panels, FIGURE_COLUMNS).save(made, kind, **({"quality": 95} if kind == "WEBP" else {}))
+    return made.getvalue()
 
 
 def _report(page: str, picture: Picture, codings: list[Coding], as_json: bool, quiet: bool) -> None:
