@@ -83,6 +83,17 @@ def test_head_and_tail_make_the_whole() -> None:
         assert torch.allclose(generator.tail(activation, h0, cut), generator.synthesise(h0), atol=1e-6)
 
 
+def test_narrowing_blocks() -> None:
+    generator = Generator(8, 32, width=6, narrowing=(5, 3))
+    # h0, two convolutions of the first block, the same of the second with h0 again, the last
+    assert parameters(generator) == 8 * 6 * 64 + 9 * (6 * 5 + 5 * 5 + (5 + 6) * 3 + 3 * 3 + 3 * 3)
+    h0 = torch.randn(2, generator.h0_size)
+    assert generator.head(h0, 1).shape == (2, 5, 16, 16) and generator.head(h0, 2).shape == (2, 3, 32, 32)
+    assert generator.synthesise(h0).shape == (2, 3, 32, 32)
+    with pytest.raises(UsageError, match="narrowing"):
+        Generator(8, 32, width=6, narrowing=(5,))
+
+
 def test_preserving_initialisation_keeps_the_second_moment() -> None:
     torch.manual_seed(0)
     generator = Generator(16, 64, width=64, init="preserving")

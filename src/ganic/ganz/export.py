@@ -45,6 +45,7 @@ def export_run(
         table.fit,
         min(table.overlap, recipe.crop // 2),
         table.direct,
+        table.narrowing,
     )
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)

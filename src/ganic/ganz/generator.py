@@ -13,6 +13,8 @@ rearrangement of `ganic.ganz.resample_conv` it is half of that, for the same fun
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -40,19 +42,19 @@ Init = Literal["torch", "preserving"]
 
 
 class Block(nn.Module):
-    """Two convolutions at twice the resolution; ``skip`` says whether h0 is concatenated first."""
+    """Two convolutions at twice the resolution; h0, of ``skip`` channels, is concatenated first."""
 
-    def __init__(self, width: int, skip: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, skip: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(2 * width if skip else width, width, 3, padding=1, bias=False)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.first = nn.Conv2d(inputs + skip, outputs, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, h0: Tensor) -> Tensor:
-        """x [n, width, s, s], h0 [n, width, 8, 8] -> [n, width, 2s, 2s]; without a skip, h0 is not read."""
-        width = x.shape[1]
-        y = upsampled_conv(x, self.first.weight[:, :width])
-        if self.first.in_channels > width:
-            y = y + enlarged_conv(h0, self.first.weight[:, width:], 2 * x.shape[2] // h0.shape[2])
+        """x [n, inputs, s, s], h0 [n, skip, 8, 8] -> [n, outputs, 2s, 2s]; without a skip, h0 is not read."""
+        inputs = x.shape[1]
+        y = upsampled_conv(x, self.first.weight[:, :inputs])
+        if self.first.in_channels > inputs:
+            y = y + enlarged_conv(h0, self.first.weight[:, inputs:], 2 * x.shape[2] // h0.shape[2])
         return F.elu(self.second(F.elu(y)))
 
 
@@ -63,6 +65,8 @@ class Generator(nn.Module):
         latent_dim: size d of the latent vector in training (64, 128, 256, 512 in the paper).
         image_size: 128, or another power of two from 16 (64 has one block less).
         width: channels; the paper has 128.
+        narrowing: channels of each block where they are not ``width`` in all, as the paper's are: most of the
+            arithmetic is where pictures are large.
         init: "torch" is torch's default, as the authors trained; "preserving" keeps the variance of
             activations from layer to layer (the default loses a factor of three at each), which converges
             much faster.
@@ -79,19 +83,25 @@ class Generator(nn.Module):
         width: int = WIDTH,
         init: Init = "torch",
         *,
+        narrowing: Sequence[int] = (),
         direct: bool = False,
     ) -> None:
         super().__init__()
         steps = math.log2(image_size / SIDE) if image_size > SIDE else 0.0
-        if latent_dim < 1 or width < 1 or steps < 1 or steps != int(steps):
+        widths = tuple(narrowing) or (width,) * int(steps)
+        if steps < 1 or len(widths) != steps or min((latent_dim, width, *widths)) < 1:
             raise UsageError(
-                f"generator: latent size {latent_dim}, width {width}, image size {image_size}; sizes are "
-                "positive, and the image size is a power of two from 16"
+                f"generator: latent size {latent_dim}, width {width}, narrowing {list(narrowing)}, image "
+                f"size {image_size}; sizes are positive, the image size is a power of two from 16, and "
+                "narrowing says nothing or one width for each doubling from 8"
             )
         self.latent_dim, self.image_size, self.width = latent_dim, image_size, width
         self.linear = nn.Linear(latent_dim, width * SIDE * SIDE, bias=False)
-        self.blocks = nn.ModuleList(Block(width, skip=i > 0) for i in range(int(steps)))
-        self.last = nn.Conv2d(width, 3, 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList(
+            Block(inputs, outputs, skip=width if i else 0)
+            for i, (inputs, outputs) in enumerate(pairwise((width, *widths)))
+        )
+        self.last = nn.Conv2d(widths[-1], 3, 3, padding=1, bias=False)
         if init == "preserving":
             preserve_variance(self)
         self.direct = Synthesis(width, image_size, SIDE) if direct else None
@@ -114,7 +124,7 @@ class Generator(nn.Module):
         return self.tail(self.head(h0, 0), h0, 0)
 
     def head(self, h0: Tensor, cut: int) -> Tensor:
-        """The activation after ``cut`` blocks [n, width, 8 * 2**cut, 8 * 2**cut]."""
+        """The activation after ``cut`` blocks [n, channels of the last of them, 8 * 2**cut, 8 * 2**cut]."""
         base = h0.view(-1, self.width, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
         x = base
         for block in self.blocks[:cut]:

@@ -52,6 +52,8 @@ class Config:
     """Pixels that neighbouring tiles share."""
     direct: bool = False
     """Whether generator and encoder have a direct path, see `ganic.ganz.direct`."""
+    narrowing: tuple[int, ...] = ()
+    """Channels of the generator's blocks, where they are not ``width`` in all."""
     price: float = 1e-3
     """Squared error ([0, 1] pixels) that a bit is worth at step index 0; grows as the step squared."""
     best_step: int = 0
@@ -59,6 +61,7 @@ class Config:
     """The step indices of quality 1 and 0."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "narrowing", tuple(self.narrowing))  # a file has a list
         steps = 0 <= self.best_step <= self.worst_step < STEPS
         if not steps or not self.price > 0 or self.fit not in ("tiles", "resized"):
             raise ModelFormatError("ganz model: its config is inconsistent; get the model file again")
@@ -68,7 +71,9 @@ class Config:
 
     def generator(self) -> Generator:
         """The generator, untrained."""
-        return Generator(self.latent_dim, self.image_size, self.width, direct=self.direct)
+        return Generator(
+            self.latent_dim, self.image_size, self.width, narrowing=self.narrowing, direct=self.direct
+        )
 
     def encoder(self) -> Encoder:
         """The encoder, untrained."""

@@ -24,6 +24,7 @@ class GanzTable(Table):
     kind: Literal["began", "reconstruction"] = "began"  # the paper's objective, or ours
     latent_dim: Positive = 64  # d_t; the paper has 64, 128, 256, 512
     width: Positive = 128  # channels of the generator
+    narrowing: tuple[Positive, ...] = ()  # of its blocks, where they are not the same; not the paper's
     encoder_features: Positive = 32  # reconstruction: channels of the encoder at full size
     init: Init = "torch"  # "preserving" converges faster
     direct: bool = False  # a linear path from h0 to the picture, see direct.py; not the paper's
@@ -52,7 +53,14 @@ def build(recipe: Recipe) -> Objective:
         raise RecipeError(
             f"{recipe.source}: objective.steps: {list(table.steps)} is no range within 0 to {STEPS - 1}"
         )
-    generator = Generator(table.latent_dim, recipe.crop, table.width, table.init, direct=table.direct)
+    generator = Generator(
+        table.latent_dim,
+        recipe.crop,
+        table.width,
+        table.init,
+        narrowing=table.narrowing,
+        direct=table.direct,
+    )
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None
     objective: BeganObjective | ReconstructionObjective
