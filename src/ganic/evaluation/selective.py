@@ -24,7 +24,7 @@ from PIL import Image
 
 from ganic import baselines, bitstream
 from ganic.baselines.classical import avif
-from ganic.errors import DataError
+from ganic.errors import DataError, TargetError
 from ganic.evaluation.contest import find_pictures
 from ganic.extreme.codec import BACKGROUND_DROP, Codec
 from ganic.extreme.heat_maps import components
@@ -33,6 +33,7 @@ from ganic.extreme.tiling import STRIDE
 from ganic.labels import VOID, LabelMap, read, simplify
 from ganic.metrics.patch_frechet import patch_frechet_distance
 from ganic.module_command import run
+from ganic.pages.figure import Panel, figure
 from ganic.regions import Regions
 from ganic.segmentation.scores import Scores, score
 from ganic.segmentation.segmenter import Segmenter
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from ganic.baselines import Baseline
 
 Mask = NDArray[np.bool_]
+DRAWN = 2
+"""Scenes in a figure, at most."""
+
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Of the pictures, to be kept."""
 
@@ -174,15 +178,22 @@ def seen(segmenter: Segmenter, scenes: Sequence[Scene], pictures: Iterable[Image
     return score((scene.labels, segmenter(picture)) for scene, picture in zip(scenes, pictures, strict=True))
 
 
-def matched(baseline: Baseline, scenes: Sequence[Scene], sizes: Sequence[int]) -> list[Image.Image]:
-    """The scenes through a classical codec, each within so many bytes, or at its coarsest where that is
-    more."""
-    pictures = []
+def within(codec: Codec, image: Image.Image, bpp: float, regions: Regions | None) -> bytes:
+    """The best file of so many bits per pixel, or the smallest where that is more."""
+    try:
+        return codec.encode(image, target_bpp=bpp, regions=regions)
+    except TargetError:
+        return codec.encode(image, quality=0.0, regions=regions)
+
+
+def matched(baseline: Baseline, scenes: Sequence[Scene], sizes: Sequence[int]) -> list[bytes]:
+    """The scenes' files of a classical codec, each within so many bytes, or its coarsest where none is."""
+    files = []
     for scene, size in zip(scenes, sizes, strict=True):
         encoded = baselines.match_bytes(baseline, scene.image, size)
-        data = baseline.encode(scene.image, baseline.qualities[0]) if encoded is None else encoded.data
-        pictures.append(baseline.decode(data))
-    return pictures
+        coarsest = baseline.qualities[0]
+        files.append(baseline.encode(scene.image, coarsest) if encoded is None else encoded.data)
+    return files
 
 
 @dataclass(frozen=True)
@@ -262,6 +273,9 @@ def load_scenes(
 @click.option("--quality", default=0.5, show_default=True, help="Of the cost curves, 0 to 1.")
 @click.option("--bpp", default=0.09, show_default=True)
 @click.option("--simplify-labels", default=0, show_default=True, help="As of ganic encode.")
+@click.option(
+    "--figure", "drawing", type=click.Path(dir_okay=False, path_type=Path), help="Some of the pictures."
+)
 @click.option("--background", default=BACKGROUND_DROP, show_default=True, help="As of Codec.encode.")
 def command(
     pictures: Path,
@@ -275,6 +289,7 @@ def command(
     bpp: float,
     simplify_labels: int,
     background: float,
+    drawing: Path | None,
 ) -> None:
     """Print the tables as Markdown: of scenes where LABELS are given, else of spatial allocation."""
     codec = Codec.load(model)
@@ -285,7 +300,7 @@ def command(
     named = (("GC", gc), ("GC (D+)", dplus))
     others = [(title, Codec.load(name)) for title, name in named if name is not None]
     _print_costs(codec, others[0][1] if gc is not None else codec, scenes, quality)
-    _print_seen(Segmenter.load(segmenter), codec, others, scenes, bpp)
+    _print_seen(Segmenter.load(segmenter), codec, others, scenes, bpp, drawing)
 
 
 def _names(listed: Path) -> list[str]:
@@ -316,8 +331,14 @@ def _print_seen(
     others: Sequence[tuple[str, Codec]],
     scenes: Sequence[Scene],
     bpp: float,
+    drawing: Path | None,
 ) -> None:
-    """mIoU of the segmenter on originals, on decoded pictures, and on AVIF files of the same sizes."""
+    """mIoU of the segmenter on originals, on decoded pictures, and on AVIF files of the same sizes; and some
+    of the pictures."""
+    drawn = {
+        i: [Panel(scenes[i].name, "original", scenes[i].image)]
+        for i in range(0, len(scenes), -(-len(scenes) // DRAWN))
+    }
     rows = [("originals", 0.0, seen(segmenter, scenes, (scene.image for scene in scenes)), "")]
     pixels = [scene.image.width * scene.image.height for scene in scenes]
 
@@ -325,23 +346,25 @@ def _print_seen(
         title: str, codec: Codec, regions: Callable[[Scene], Regions | None], quality: float | None
     ) -> None:
         files = [
-            codec.encode(
-                scene.image,
-                quality=quality,
-                target_bpp=bpp if quality is None else None,
-                regions=regions(scene),
-            )
+            codec.encode(scene.image, quality=quality, regions=regions(scene))
+            if quality is not None
+            else within(codec, scene.image, bpp, regions(scene))
             for scene in scenes
         ]
-        sizes = [len(file) for file in files]
-        rate = float(np.mean([8 * size / n for size, n in zip(sizes, pixels, strict=True)]))
-        for name, pictures in (
-            (title, [codec.decode(file) for file in files]),
-            (f"AVIF of the same sizes as {title}", matched(avif(), scenes, sizes)),
+        rival = avif()
+        matching = matched(rival, scenes, list(map(len, files)))
+        over = sum(len(its) > len(ours) for its, ours in zip(matching, files, strict=True))
+        for name, made, decode in (
+            (title, files, codec.decode),
+            (f"AVIF of these sizes ({over} over)", matching, rival.decode),
         ):
+            pictures = [decode(file) for file in made]
+            rate = float(np.mean([8 * len(file) / n for file, n in zip(made, pixels, strict=True)]))
             pairs = zip((scene.image for scene in scenes), pictures, strict=True)
             distance = f"{patch_frechet_distance(pairs).distance:.0f}"
             rows.append((name, rate, seen(segmenter, scenes, pictures), distance))
+            for i, panels in drawn.items():
+                panels.append(Panel(name, f"{len(made[i]):,} bytes", pictures[i]))
 
     def nothing(scene: Scene) -> Regions:
         return Regions(np.zeros(scene.labels.labels.shape, dtype=np.float32), scene.written)
@@ -353,6 +376,8 @@ def _print_seen(
     add("SC, a quarter kept (RI)", selective, quarter, None)
     for title, codec in others:
         add(title, codec, lambda scene: None, None)
+    if drawing is not None:
+        figure([panel for panels in drawn.values() for panel in panels], 3).save(drawing, quality=85)
     names = scenes[0].labels.names
     click.echo(f"\nWhat a segmenter sees, {len(scenes)} scenes\n")
     click.echo(f"| | bpp | mIoU | patch Frechet distance | {' | '.join(names)} |")
