@@ -203,7 +203,7 @@ def recipe(folder: Path, objective: dict[str, object], players: list[str]) -> re
     "objective, players",
     [
         ({"kind": "began"}, ["discriminator", "generator"]),
-        ({"kind": "reconstruction", "adversarial": 0.1}, ["discriminator", "codec"]),
+        ({"kind": "reconstruction", "adversarial": 0.1, "narrowing": [3]}, ["discriminator", "codec"]),
     ],
 )
 def test_training_and_export(
@@ -223,6 +223,7 @@ def test_training_and_export(
     info = export_run(tmp_path / "run", tmp_path / "toy.safetensors", "toy", card="# Toy", say=said.append)
     assert info.system == "ganz" and info.card == "# Toy" and said
     codec = Codec.load(info.path, precision="fp32")
+    assert list(codec.model.config.narrowing) == objective.get("narrowing", [])
     picture = Image.open(tmp_path / "data" / "0.png").convert("RGB").crop((0, 0, 16, 16))
     data = codec.encode(picture, quality=0.2, steps=2)
     assert codec.decode(data).size == (16, 16)

@@ -22,6 +22,9 @@ VARIANTS: tuple[Variant, ...] = ("code", "formula", "joint")
 CHUNK = 16
 """Pictures searched at once."""
 
+WHITE = Settings(rate=0.1, betas=(0.9, 0.99))
+"""Rate and betas for latents of unit variance: they start at zero and have a few units to go, together."""
+
 FLOOR = 1e-4
 """The mean squared error that a generator cannot go below: to a Gaussian prior, noise like any other."""
 
@@ -135,12 +138,14 @@ def sense(
 ) -> Outcome:
     """Recovery from measurements of the truth.
 
-    With the learned basis, whose latents have unit variance, the search is for the most likely latent.
+    With the learned basis, whose latents have unit variance, the search is for the most likely latent, and
+    takes steps that suit such latents (`WHITE`) in place of the authors'.
     """
     inputs = None if ratio is None else model.latent_size(ratio)
     layer = model.first_layer(kind, inputs, how.seed)
-    weight = 0.0
+    weight, settings = 0.0, how.settings
     if kind == "basis":
+        settings = replace(settings, rate=WHITE.rate, betas=WHITE.betas)
         weight = prior_weight(measurement, int(getattr(layer, "inputs", 0)), noise, floor)
     parts = []
     for target in torch.split(truth, CHUNK):
@@ -154,7 +159,7 @@ def sense(
                 start("clamped-normal", len(target), size, how.seed + i).to(target.device)
                 for i in range(how.restarts)
             ]
-        parts.append(recover(problem, starts, how.settings, how.report).pictures)
+        parts.append(recover(problem, starts, settings, how.report).pictures)
     made = torch.cat(parts)
     return Outcome(made, psnrs(made, truth))
 

@@ -201,9 +201,8 @@ def save(
     path: str | PathLike[str], name: str, model: Model, *, card: str = "", overwrite: bool = True
 ) -> models.ModelInfo:
     """Write a model file.  Raises OutputError, ModelFormatError."""
-    return models.save(
-        path, name, "ganz", asdict(model.config), model.tensors(), card=card, overwrite=overwrite
-    )
+    config = asdict(model.config) | {"narrowing": list(model.config.narrowing)}  # as JSON has it
+    return models.save(path, name, "ganz", config, model.tensors(), card=card, overwrite=overwrite)
 
 
 def _half(network: nn.Module, prefix: str) -> dict[str, NDArray[Any]]:
