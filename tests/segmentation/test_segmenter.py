@@ -17,9 +17,9 @@ from ganic import images, models
 from ganic.errors import InputError, ModelError, ModelFormatError, ModelMissingError
 from ganic.labels import VOID
 from ganic.segmentation import segmenter as module
-from ganic.segmentation.export import tensors
 from ganic.segmentation.objective import Settings
 from ganic.segmentation.segmenter import WINDOW, Segmenter, working_size
+from ganic.segmentation.storage import stored
 
 Pixels = NDArray[np.uint8]
 
@@ -128,7 +128,7 @@ def model(tmp_path: Path) -> Callable[..., Path]:
     torch.manual_seed(1)
     network = settings.network().eval()
     torch.nn.init.normal_(network.head.weight)
-    weights = tensors(network)
+    weights = stored(network)
 
     def write(changes: Mapping[str, Any] | None = None, drop: str = "", system: Any = "segmentation") -> Path:
         config = {

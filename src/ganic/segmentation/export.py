@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ganic import models
-from ganic.errors import ModelFormatError, TrainingError
-from ganic.segmentation.network import Segnet, fold
+from ganic.errors import TrainingError
 from ganic.segmentation.objective import PLAYER, Settings
+from ganic.segmentation.storage import stored
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
 
@@ -36,18 +32,4 @@ def export_run(run_dir: Path, output: Path, name: str, *, card: str = "") -> mod
             if key.startswith(prefix)
         }
     )
-    return models.save(output, name, "segmentation", settings.config(), tensors(network), card=card)
-
-
-def tensors(network: Segnet) -> dict[str, NDArray[Any]]:
-    """A model file's tensors: the folded network, kernels in half precision, biases in single.
-
-    Raises ModelFormatError where half precision overflows.
-    """
-    arrays: dict[str, NDArray[Any]] = {}
-    for key, value in fold(network).items():
-        array = (value.half() if value.ndim > 1 else value.float()).detach().cpu().numpy()
-        if not np.isfinite(array).all():
-            raise ModelFormatError(f"segmenter: {key} has values that are not finite; train it again")
-        arrays[key] = array
-    return arrays
+    return models.save(output, name, "segmentation", settings.config(), stored(network), card=card)

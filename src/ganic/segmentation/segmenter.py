@@ -22,6 +22,7 @@ from ganic import images, models
 from ganic.errors import ModelError, ModelFormatError
 from ganic.labels import LabelMap
 from ganic.segmentation.network import STRIDE, Segnet, full_size, pad
+from ganic.segmentation.storage import restored
 
 Pixels = NDArray[np.uint8]
 
@@ -69,7 +70,7 @@ class Segmenter:
             )
         try:
             names, sides, network = _parts(file.config)
-            network.load_state_dict({name: torch.from_numpy(t).float() for name, t in file.tensors.items()})
+            network.load_state_dict(restored(file.tensors))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFormatError(
                 f"{file.path}: its config is not that of a segmenter, or its tensors do not fit it ({error})"
