@@ -143,7 +143,7 @@ def test_figures_command(tiny_file: Path, folder: Path, tmp_path: Path) -> None:
 
 
 def test_speed(tiny_model: Model, tiny_file: Path, pictures: Tensor, folder: Path) -> None:
-    found = speed.batching(tiny_model, "structured", pictures[:2], 3, 60)
+    found = speed.batching(tiny_model, "structured", pictures[:2], How(Settings(steps=3)), 60)
     assert found.gain == found.together / found.one_by_one > 0
     how = How(Settings(steps=30, finish=0.5))
     path = speed.convergence(tiny_model, "structured", pictures[:1], how, 60)

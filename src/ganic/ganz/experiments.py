@@ -19,7 +19,7 @@ from ganic.ganz.wavelets import Variant, keep_largest
 
 VARIANTS: tuple[Variant, ...] = ("code", "formula", "joint")
 
-CHUNK = 16
+CHUNK = 32
 """Pictures searched at once."""
 
 WHITE = Settings(rate=0.1, betas=(0.9, 0.99))

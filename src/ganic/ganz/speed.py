@@ -47,9 +47,8 @@ class Convergence:
     steps: int
 
 
-def batching(model: Model, kind: FirstLayer, truth: Tensor, steps: int, ratio: float | None) -> Batching:
+def batching(model: Model, kind: FirstLayer, truth: Tensor, how: How, ratio: float | None) -> Batching:
     """Search all pictures [n, 3, s, s] at once, then one after the other."""
-    how = How(Settings(steps=steps))
     compress(model, kind, truth[:1], replace(how, settings=Settings(steps=2)), ratio)  # warm up
     begin = time.perf_counter()
     compress(model, kind, truth, how, ratio)
@@ -99,7 +98,7 @@ def command(
     """Measure both, on this machine."""
     loaded = load(model).to(torch.device(device))
     pictures = torch.cat(list(read_sets(sets, loaded.size, fitting, box, count).values())).to(device)
-    speeds = batching(loaded, layer, pictures, steps, ratio)
+    speeds = batching(loaded, layer, pictures, How(Settings(steps=steps), bf16=bf16), ratio)
     click.echo(
         f"{steps} steps: {speeds.together:.3f} pictures/s together, {speeds.one_by_one:.3f} one by one, "
         f"{speeds.gain:.2f} times"
