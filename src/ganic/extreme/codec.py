@@ -11,7 +11,7 @@ part is synthesised also the box LABL (:mod:`ganic.extreme.selection`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -34,6 +34,7 @@ from ganic.extreme.selection import conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, tiles
 from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import has_fast_bf16
+from ganic.labels import VOID
 from ganic.regions import Regions
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Codec:
         )
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
+        partial = 0 < plan.share < 1
         latent = analyse(self._encoder, picture)
 
         def code(index: int, plan: Plan = plan) -> bytes:
@@ -165,10 +167,27 @@ class Codec:
             )
             return max(best, softer or b"", key=len), smallest
 
+        def look_again(data: bytes) -> None:
+            """See the picture as its file shows it where nothing is coded.
+
+            What is kept is drawn with functions that reach into its neighbours, and theirs into it.  With
+            latents that take the neighbours for what G makes of them, they need not be there.
+            """
+            nonlocal latent
+            made = self.decode(data).convert("RGB")
+            shown = images.replaced(picture.image, made, plan.levels == VOID, STRIDE)
+            latent = analyse(self._encoder, replace(picture, image=shown))
+
         if amount.quality is not None:
-            return code(round(amount.quality * (QUALITIES - 1)))
+            index = round(amount.quality * (QUALITIES - 1))
+            if partial:
+                look_again(code(index))
+            return code(index)
         limit = amount.limit(picture.width, picture.height, sum(map(len, metadata.values())))
         best, smallest = search(limit)
+        if partial:
+            look_again(best or smallest)
+            best, smallest = search(limit)
         if amount.is_goal:
             return best or smallest
         if best is None:
