@@ -62,7 +62,7 @@ def enlarged_conv(x: Tensor, weight: Tensor, factor: int) -> Tensor:
 def _repeated(y: Tensor, dim: int, factor: int) -> Tensor:
     """The middle of three entries of a dimension repeated, for ``factor`` entries in all: its gradient is one
     sum, where that of an index_select is a scatter."""
-    first, between, last = y.split(1, dim)
+    first, between, last = torch.split(y, 1, dim)
     sizes = [-1] * y.ndim
     sizes[dim] = factor - 2
     return torch.cat([first, between.expand(sizes), last], dim)
