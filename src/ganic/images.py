@@ -35,7 +35,7 @@ from ganic.colour import UnsupportedPixels, to_rgb
 from ganic.errors import InputError
 from ganic.files import write_atomic
 
-__all__ = ["Canvas", "Picture", "Source", "clean_exif", "clean_xmp", "read", "replaced", "write_atomic"]
+__all__ = ["Canvas", "Picture", "Source", "clean_exif", "clean_xmp", "read", "write_atomic"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image
 
@@ -97,14 +97,6 @@ class Picture:
         if not (0 <= x0 < x1 <= self.width and 0 <= y0 < y1 <= self.height):
             raise ValueError(f"window {x0, y0, x1, y1} is empty or not inside {self.width}x{self.height}")
         return np.array(self.image.crop((x0, y0, x1, y1)))
-
-
-def replaced(image: Image.Image, other: Image.Image, blocks: NDArray[np.bool_], side: int) -> Image.Image:
-    """``image`` with the pixels of ``other`` in some blocks [rows, columns] of ``side`` x ``side`` pixels."""
-    rows, columns = blocks.shape
-    mask = Image.fromarray(blocks.astype(np.uint8) * 255)
-    mask = mask.resize((columns * side, rows * side), Image.Resampling.NEAREST)
-    return Image.composite(other, image, mask.crop((0, 0, image.width, image.height)))
 
 
 class Canvas:

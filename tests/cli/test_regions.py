@@ -16,6 +16,7 @@ import ganic
 from ganic.cli.encode import command
 from ganic.errors import UsageError
 from ganic.labels import CONVENTIONS, LabelMap
+from ganic.labels.simplify import MAX_RADIUS
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -126,3 +127,10 @@ def test_every_convention_of_label_maps_can_be_named() -> None:
     (option,) = (parameter for parameter in command.params if parameter.name == "label_format")
     assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == CONVENTIONS
+
+
+def test_labels_can_be_off_by_what_simplify_allows() -> None:
+    """The option repeats that too."""
+    (option,) = (parameter for parameter in command.params if parameter.name == "simplify_labels")
+    assert isinstance(option.type, click.IntRange)
+    assert (option.type.min, option.type.max) == (0, MAX_RADIUS)

@@ -87,6 +87,22 @@ def match_bytes(
     return Encoded(files[qualities[best]], qualities[best]) if best >= 0 else None
 
 
+def match_or_smallest(
+    baseline: Baseline,
+    image: Image.Image,
+    max_bytes: int,
+    *,
+    tried: MutableMapping[int, bytes] | None = None,
+) -> Encoded:
+    """As `match_bytes`, or the smallest file that was tried where all are larger."""
+    files: MutableMapping[int, bytes] = {} if tried is None else tried
+    encoded = match_bytes(baseline, image, max_bytes, tried=files)
+    if encoded is None:
+        quality, data = min(files.items(), key=lambda item: len(item[1]))
+        encoded = Encoded(data, quality)
+    return encoded
+
+
 def bare(image: Image.Image) -> Image.Image:
     """The picture as RGB without metadata, which some encoders would otherwise put into the file."""
     from PIL import Image

@@ -146,7 +146,7 @@ def _codings(
     original: Image.Image, decoded: Image.Image, data: bytes, rivals: list[Baseline], quiet: bool
 ) -> list[Coding]:
     """Ours first, then each rival's best picture in as many bytes, or its smallest file, noted as such."""
-    from ganic.baselines import match_bytes
+    from ganic.baselines import match_or_smallest
     from ganic.metrics import SqueezeNetFeatures, measure
     from ganic.pages.comparison import Coding, window
 
@@ -159,8 +159,7 @@ def _codings(
         return Coding(name, picture, size, values, note)
 
     def best_file(rival: Baseline) -> bytes:
-        best = match_bytes(rival, original, len(data))
-        return best.data if best else rival.encode(original, rival.qualities[0])
+        return match_or_smallest(rival, original, len(data)).data
 
     if not quiet:
         titles = ", ".join(rival.title for rival in rivals)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ganic.baselines import Baseline, Encoded, match_bytes
+from ganic.baselines import Baseline, match_or_smallest
 from ganic.errors import DataError, UsageError
 from ganic.evaluation.instruments import Instruments
 from ganic.evaluation.results import Codec, Evaluation, Measurement, SetDistance, SetResult, summarise
@@ -259,10 +259,7 @@ class _Picture:
         if kept is not None:
             return kept
         tried = self.tried[baseline.name]
-        encoded = match_bytes(baseline, self.original, limit, tried=tried)
-        if encoded is None:
-            quality, data = min(tried.items(), key=lambda item: len(item[1]))
-            encoded = Encoded(data, quality)
+        encoded = match_or_smallest(baseline, self.original, limit, tried=tried)
         decoded = baseline.decode(encoded.data)
         return self._keep(rate, opponent.key, request, encoded.data, limit, encoded.quality, decoded)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -22,14 +22,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganic import baselines, bitstream
+from ganic import bitstream
+from ganic.baselines import match_or_smallest
 from ganic.baselines.classical import avif
 from ganic.errors import DataError, TargetError
 from ganic.evaluation.contest import find_pictures
 from ganic.extreme.codec import BACKGROUND_DROP, Codec
 from ganic.extreme.heat_maps import components
 from ganic.extreme.layout import plan_of
-from ganic.extreme.tiling import STRIDE
+from ganic.extreme.tiling import STRIDE, in_pixels
 from ganic.labels import VOID, LabelMap, read, simplify
 from ganic.metrics.patch_frechet import patch_frechet_distance
 from ganic.module_command import run
@@ -38,10 +39,6 @@ from ganic.regions import Regions
 from ganic.segmentation.scores import Scores, score
 from ganic.segmentation.segmenter import Segmenter
 
-if TYPE_CHECKING:
-    from ganic.baselines import Baseline
-
-Mask = NDArray[np.bool_]
 DRAWN = 2
 """Scenes in a figure, at most."""
 
@@ -51,6 +48,7 @@ SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 RUNGS = tuple(i / 10 for i in range(11))
 """Qualities of a ladder."""
 
+Mask = NDArray[np.bool_]
 Pick = Callable[["Scene", float], Mask]
 """A scene and a share -> the pixels to keep."""
 
@@ -153,7 +151,7 @@ def costs(
             data = codec.encode(scene.image, quality=quality, regions=regions)
             container = bitstream.unpack(data)
             coded = plan_of(container).levels != VOID
-            inside = coded.repeat(STRIDE, 0).repeat(STRIDE, 1)[: scene.image.height, : scene.image.width]
+            inside = in_pixels(coded, scene.image.height, scene.image.width)
             difference, equal = 0.0, float("nan")  # where nothing is kept
             if inside.any():
                 psnr = psnr_inside(scene.image, codec.decode(data), inside)
@@ -184,16 +182,6 @@ def within(codec: Codec, image: Image.Image, bpp: float, regions: Regions | None
         return codec.encode(image, target_bpp=bpp, regions=regions)
     except TargetError:
         return codec.encode(image, quality=0.0, regions=regions)
-
-
-def matched(baseline: Baseline, scenes: Sequence[Scene], sizes: Sequence[int]) -> list[bytes]:
-    """The scenes' files of a classical codec, each within so many bytes, or its coarsest where none is."""
-    files = []
-    for scene, size in zip(scenes, sizes, strict=True):
-        encoded = baselines.match_bytes(baseline, scene.image, size)
-        coarsest = baseline.qualities[0]
-        files.append(baseline.encode(scene.image, coarsest) if encoded is None else encoded.data)
-    return files
 
 
 @dataclass(frozen=True)
@@ -321,7 +309,7 @@ def _print_costs(codec: Codec, gc: Codec, scenes: Sequence[Scene], quality: floa
         for cost in costs(codec, scenes, ladders, pick, SHARES, quality):
             click.echo(
                 f"| {title} | {cost.share:.3f} | {cost.bytes:.0f} | {cost.labels:.0f} | {cost.ratio:.3f}x | "
-                f"{cost.difference:+.2f} dB | {cost.equal:.3f}x |"
+                f"{cost.difference:+.2f} dB | {'' if isnan(cost.equal) else f'{cost.equal:.3f}x'} |"
             )
 
 
@@ -341,6 +329,8 @@ def _print_seen(
     }
     rows = [("originals", 0.0, seen(segmenter, scenes, (scene.image for scene in scenes)), "")]
     pixels = [scene.image.width * scene.image.height for scene in scenes]
+    rival = avif()
+    tried: list[dict[int, bytes]] = [{} for _ in scenes]  # of its files, by quality
 
     def add(
         title: str, codec: Codec, regions: Callable[[Scene], Regions | None], quality: float | None
@@ -351,8 +341,10 @@ def _print_seen(
             else within(codec, scene.image, bpp, regions(scene))
             for scene in scenes
         ]
-        rival = avif()
-        matching = matched(rival, scenes, list(map(len, files)))
+        matching = [
+            match_or_smallest(rival, scene.image, len(file), tried=known).data
+            for scene, file, known in zip(scenes, files, tried, strict=True)
+        ]
         over = sum(len(its) > len(ours) for its, ours in zip(matching, files, strict=True))
         for name, made, decode in (
             (title, files, codec.decode),

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ganic import bitstream, boxes, images, models
@@ -31,14 +32,11 @@ from ganic.extreme.layout import plan_of
 from ganic.extreme.prior import HyperEncoder
 from ganic.extreme.rate_search import TOLERANCE, largest_within
 from ganic.extreme.selection import conditions_of, labels_for
-from ganic.extreme.tiling import STRIDE, Tile, tiles
+from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import has_fast_bf16
 from ganic.labels import VOID
 from ganic.regions import Regions
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Precision = Literal["auto", "fp32", "bf16"]
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -175,7 +173,8 @@ class Codec:
             """
             nonlocal latent
             made = self.decode(data).convert("RGB")
-            shown = images.replaced(picture.image, made, plan.levels == VOID, STRIDE)
+            left_out = Image.fromarray(in_pixels(plan.levels == VOID, picture.height, picture.width))
+            shown = Image.composite(made, picture.image, left_out)
             latent = analyse(self._encoder, replace(picture, image=shown))
 
         if amount.quality is not None:
@@ -187,7 +186,9 @@ class Codec:
         best, smallest = search(limit)
         if partial:
             look_again(best or smallest)
+            first = best
             best, smallest = search(limit)
+            best = best or first  # a limit that could only just be kept
         if amount.is_goal:
             return best or smallest
         if best is None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ganic.bitstream import Container
 from ganic.errors import CorruptError
 from ganic.extreme.allocation import Plan
-from ganic.extreme.tiling import STRIDE
+from ganic.extreme.tiling import STRIDE, in_pixels
 from ganic.labels import VOID, coding
 
 
@@ -41,9 +41,9 @@ def label_shares(container: Container, classes: Sequence[str]) -> dict[str, floa
     without known names. Raises CorruptError."""
     if "LABL" not in container.boxes:
         return None
-    left_out = (plan_of(container).levels == VOID).repeat(STRIDE, 0).repeat(STRIDE, 1)
+    left_out = in_pixels(plan_of(container).levels == VOID, container.height, container.width)
     labels = labels_of(container)
-    numbers, counts = np.unique(labels[left_out[: container.height, : container.width]], return_counts=True)
+    numbers, counts = np.unique(labels[left_out], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     names = dict(enumerate(classes)) | {VOID: "void"}
     return {names.get(int(numbers[i]), str(numbers[i])): float(counts[i]) / labels.size for i in order}

@@ -19,7 +19,7 @@ from ganic.bitstream import Container
 from ganic.errors import CorruptError, UsageError
 from ganic.extreme.allocation import Allocation
 from ganic.extreme.layout import labels_of
-from ganic.extreme.tiling import STRIDE, Span
+from ganic.extreme.tiling import STRIDE, Span, in_pixels
 from ganic.extreme.windowed import Conditions
 from ganic.labels import VOID, coding
 from ganic.regions import Regions
@@ -52,7 +52,7 @@ def labels_for(classes: Sequence[str], regions: Regions, coded: npt.NDArray[np.b
     for number, name in enumerate(labels.names):
         table[number] = known.get(name, VOID)
     mapped: npt.NDArray[np.uint8] = table[labels.labels]
-    synthetic = ~coded.repeat(STRIDE, axis=0).repeat(STRIDE, axis=1)[: labels.height, : labels.width]
+    synthetic = in_pixels(~coded, labels.height, labels.width)
     unknown = np.unique(labels.labels[synthetic & (mapped == VOID) & (labels.labels != VOID)])
     if len(unknown):
         names = ", ".join(labels.names[number] for number in unknown)

@@ -162,16 +162,13 @@ class SelectiveCompression:
         self._fake = y.detach()
         preserved = _in_pixels(coded)
         factor = trade_off(quality, settings.lambda_low, settings.lambda_high) * 255**2 / settings.mse
+        # The original in place of what was synthesised: no distortion there, and no gradient.
+        inside = compared = torch.where(preserved, y, x)
         if settings.guide:
             # Features outside weigh the same at every quality, which says nothing of what is synthesised.
             share = (settings.guide / factor)[:, None, None, None]
-            guided = torch.where(preserved, y, y.detach() + share * (y - y.detach()))
-        # The original in place of what was synthesised: no distortion there, and no gradient.
-        inside = torch.where(preserved, y, x)
-        distortion = {
-            **self.distortion.pixels(x, inside),
-            **self.distortion.features(x, guided if settings.guide else inside),
-        }
+            compared = torch.where(preserved, y, y.detach() + share * (y - y.detach()))
+        distortion = {**self.distortion.pixels(x, inside), **self.distortion.features(x, compared)}
         terms = {name: (factor[: len(d)] * d).mean() for name, d in distortion.items()}
         adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
         terms["adversarial"] = settings.adversarial * adversarial

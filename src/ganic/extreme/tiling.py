@@ -15,11 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
+
 STRIDE = 16
 """Picture pixels per latent position, in each direction."""
 
 TILE = 128
 """Largest side of a tile in latent positions (2048 pixels)."""
+
+
+def in_pixels(positions: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The pixels [height, width] that lie in some of the latent's positions [rows, columns]."""
+    return positions.repeat(STRIDE, axis=0).repeat(STRIDE, axis=1)[:height, :width]
 
 
 @dataclass(frozen=True)
