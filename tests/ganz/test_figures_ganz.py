@@ -134,7 +134,7 @@ def test_figures_command(tiny_file: Path, folder: Path, tmp_path: Path) -> None:
     assert "Figure 7" in run("7", *out)
     some = run("5", *out, "--set", f"one={folder}@1", "--steps", "2", "--count", "1", "--layers", "basis")
     assert "| set | ratio | numbers | learned basis | db4 code |" in some
-    with pytest.raises(UsageError, match="--layers: sparse: none of dense, structured, basis, untrained"):
+    with pytest.raises(UsageError, match="--layers: sparse: none of dense, structured, basis, chosen"):
         run("5", *out, "--set", f"one={folder}@1", "--layers", "basis,sparse")
     with pytest.raises(UsageError, match="--set"):
         run("5", *out)

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic.errors import UsageError
-from ganic.ganz.basis import KroneckerBasis, NestedLinear, cosines, fit
+from ganic.ganz.basis import ChosenLinear, KroneckerBasis, NestedLinear, cosines, fit, units
 from ganic.ganz.discriminator import Discriminator
 from ganic.ganz.encoder import Encoder
 from ganic.ganz.generator import Generator
+from ganic.ganz.reconstruction import ReconstructionObjective
 from ganic.ganz.resample_conv import enlarged_conv, upsampled_conv
 
 
@@ -142,6 +143,54 @@ def test_basis_is_its_formula() -> None:
     assert torch.allclose(basis(z).detach()[0], expected.flatten() + basis.mean.detach(), atol=1e-3)
 
 
+def test_a_local_basis_is_its_formula() -> None:
+    basis = KroneckerBasis(5, local=True)
+    with torch.no_grad():
+        for parameter in basis.parameters():
+            parameter.normal_()
+    z = torch.randn(2, 320)
+    unit = units(5, local=True).view(5, 64)
+    expected = torch.zeros(2, 5, 64)
+    for picture, maps in enumerate(z.view(2, 5, 64)):
+        for i in range(5):
+            for j in range(64):
+                place = torch.eye(64)[j]
+                if i < 3:
+                    place = basis.space[:, j].detach() * unit[i, j]
+                expected[picture] += maps[i, j] * torch.outer(basis.channels[:, i].detach(), place)
+    assert torch.allclose(basis(z).detach(), expected.flatten(1) + basis.mean.detach(), atol=1e-3)
+    for channel in unit[:3]:
+        assert channel[:6].tolist() == [8, 4, 4, 2, 2, 2] and (channel[6:] == 1).all()
+    assert (unit[3:] == 1).all() and (units(5, local=False) == 1).all()
+    assert torch.equal(basis.sizes(z), z.abs() * unit.flatten())
+
+
+def test_an_untrained_local_encoder_inverts_basis_and_direct_path() -> None:
+    generator = Generator(4, 64, width=192, direct=True, init="preserving")
+    objective = ReconstructionObjective(generator, None, encoder_features=4, local=True)
+    with torch.no_grad():
+        generator.last.weight.zero_()
+        objective.encoder.last.weight.zero_()
+        objective.encoder.last.bias.zero_()
+        x = torch.rand(2, 3, 64, 64)
+        again = generator.synthesise(objective.basis(objective.encoder(x)))
+    assert torch.allclose(again, x, atol=1e-3)
+
+
+def test_the_largest_numbers_are_chosen_for_each_picture() -> None:
+    torch.manual_seed(2)
+    basis = KroneckerBasis(4, local=True)
+    scales = torch.rand(256) + 0.5
+    coefficients = torch.randn(3, 256)
+    layer = ChosenLinear.of(basis, scales, coefficients, 20)
+    kept = torch.zeros(3, 256)
+    for row, picture in enumerate(coefficients):
+        importance = (picture.abs() * units(4, local=True)).tolist()
+        for i in sorted(range(256), key=lambda i: -importance[i])[:20]:
+            kept[row, i] = coefficients[row, i]
+    assert torch.allclose(layer(layer.latents(coefficients)), basis(kept), atol=1e-5)
+
+
 def test_fitted_basis_finds_a_kronecker_structure() -> None:
     torch.manual_seed(0)
     channels, space = (torch.linalg.qr(torch.randn(n, n)).Q for n in (5, 64))
@@ -157,7 +206,7 @@ def test_fitted_basis_finds_a_kronecker_structure() -> None:
     assert torch.allclose(found[0, :10], scales[0, :10], rtol=0.25)
     # The d coefficients of largest scale carry more than any other choice of d here.
     layer = NestedLinear(fitted.basis, fitted.scales, 40)
-    assert set(layer.places.tolist()) == set(fitted.scales.topk(40).indices.tolist())
+    assert set(layer.places[0].tolist()) == set(fitted.scales.topk(40).indices.tolist())
 
 
 def test_nested_layers_are_nested() -> None:

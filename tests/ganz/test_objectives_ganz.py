@@ -169,6 +169,17 @@ def test_nesting_keeps_the_most_important_coefficients() -> None:
         assert set(row.nonzero().flatten().tolist()) == set(scales.topk(count).indices.tolist())
 
 
+def test_nesting_in_a_local_basis_keeps_each_pictures_largest_coefficients() -> None:
+    generator = Generator(4, 16, width=4, direct=True)
+    objective = ReconstructionObjective(generator, None, encoder_features=4, local=True)
+    given = torch.randn(30, 256)
+    kept = objective._nest(given, 768) != 0
+    assert len(set(kept.sum(1).tolist())) > 8
+    sizes = objective.basis.sizes(given)
+    for row, size in zip(kept, sizes, strict=True):
+        assert set(row.nonzero().flatten().tolist()) == set(size.topk(int(row.sum())).indices.tolist())
+
+
 def recipe(folder: Path, objective: dict[str, object], players: list[str]) -> recipes.Recipe:
     rng = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)

@@ -7,6 +7,10 @@ d: one layer for every compression ratio, where the paper draws a new random lay
 
 It is either fitted to h0 maps (principal components over channels and over positions, `fit`) or trained with
 generator and encoder (`ganic.ganz.reconstruction`), starting from cosines.
+
+Faces have their eyes in one place; in photographs what is sharp can be anywhere, and is best chosen anew for
+each (`ChosenLinear`).  A *local* basis therefore keeps all channels by position but the `SMOOTH` first, which
+begin as the means of blocks.
 """
 
 from __future__ import annotations
@@ -22,26 +26,43 @@ from ganic.separable import dct
 
 POSITIONS = SIDE * SIDE
 
+SMOOTH = 3
+"""Channels whose positions a local basis turns into frequencies: three colours' means of blocks."""
+
 SMALLEST = 1e-4
 """No coefficient counts as varying less than this share of the one that varies most."""
 
 
 class KroneckerBasis(nn.Module):
-    """Coefficients [n, width * 64] (channel-major) -> h0 [n, width * 64]."""
+    """Coefficients [n, width * 64] (channel-major) -> h0 [n, width * 64].
 
-    def __init__(self, width: int = WIDTH) -> None:
+    ``local``: only the smooth channels' 64 numbers are frequencies, the others' are positions; and the lowest
+    frequencies come in larger units, so that all coefficients have about the same range.
+    """
+
+    def __init__(self, width: int = WIDTH, *, local: bool = False) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.local = width, local
         self.channels = nn.Parameter(torch.eye(width))
         self.space = nn.Parameter(cosines())
         self.mean = nn.Parameter(torch.zeros(width * POSITIONS))
+        self.units: Tensor
+        self.register_buffer("units", units(width, local=local), persistent=False)
 
     def forward(self, coefficients: Tensor) -> Tensor:
         # In float32 under autocast too: bf16 would round the large coefficients more coarsely than a
         # quantiser.
         with torch.autocast(coefficients.device.type, enabled=False):
-            z = coefficients.float().view(-1, self.width, POSITIONS)
-            return (self.channels @ z @ self.space.mT).flatten(1) + self.mean
+            z = (coefficients.float() * self.units).view(-1, self.width, POSITIONS)
+            if self.local:
+                placed = torch.cat([z[:, :SMOOTH] @ self.space.mT, z[:, SMOOTH:]], dim=1)
+            else:
+                placed = z @ self.space.mT
+            return (self.channels @ placed).flatten(1) + self.mean
+
+    def sizes(self, coefficients: Tensor) -> Tensor:
+        """How large coefficients [n, width * 64], or their standard deviations, are in one common unit."""
+        return coefficients.abs() * self.units
 
 
 @dataclass(frozen=True)
@@ -75,39 +96,62 @@ def fit(h0: Tensor) -> Fitted:
     return Fitted(basis, coefficients.square().mean(dim=0).sqrt().flatten().float())
 
 
-class NestedLinear(nn.Module):
-    """The ``inputs`` most important coefficients of a basis as a first layer: latents [n, inputs] -> h0.
+class ChosenLinear(nn.Module):
+    """Some coefficients of a basis as a first layer, others for each picture: latents [n, d] -> h0.
 
     Latents are in units of their standard deviations, so that a search sees every one alike.
 
     Args:
         basis: the layer behind.
-        scales: standard deviation of every coefficient [width * 64]; their order is that of importance.
-        inputs: d, from 1 to width * 64.
+        scales: standard deviation of every coefficient [width * 64].
+        places: which coefficients each picture has [n, d].
     """
 
-    def __init__(self, basis: KroneckerBasis, scales: Tensor, inputs: int) -> None:
+    def __init__(self, basis: KroneckerBasis, scales: Tensor, places: Tensor) -> None:
         super().__init__()
-        if not 1 <= inputs <= len(scales):
-            raise UsageError(f"first layer: a latent of {inputs} numbers; 1 to {len(scales)} are possible")
-        self.basis, self.inputs = basis, inputs
-        places = torch.argsort(scales, descending=True, stable=True)[:inputs]
+        self.basis, self.inputs = basis, places.shape[1]
         self.places: Tensor
         self.scales: Tensor
         self.register_buffer("places", places, persistent=False)
         # Coefficients that never varied in training keep a way to move.
         self.register_buffer(
-            "scales", scales[places].clamp(min=SMALLEST * float(scales.max())), persistent=False
+            "scales", scales.clamp(min=SMALLEST * float(scales.max()))[places], persistent=False
         )
+
+    @classmethod
+    def of(cls, basis: KroneckerBasis, scales: Tensor, coefficients: Tensor, inputs: int) -> ChosenLinear:
+        """The ``inputs`` largest of each picture's coefficients [n, width * 64], as wavelet coders choose."""
+        return cls(basis, scales, basis.sizes(coefficients).topk(inputs, dim=1).indices)
 
     def forward(self, z: Tensor) -> Tensor:
         spread = z.new_zeros(len(z), self.basis.width * POSITIONS)
-        h0: Tensor = self.basis(spread.index_copy(1, self.places, z * self.scales))
+        places = self.places.expand(len(z), -1)
+        h0: Tensor = self.basis(spread.scatter(1, places, z * self.scales))
         return h0
 
     def latents(self, coefficients: Tensor) -> Tensor:
-        """The latents [n, inputs] of coefficients [n, width * 64], say an encoder's: the rest is dropped."""
-        return coefficients[:, self.places] / self.scales
+        """The latents [n, d] of coefficients [n, width * 64], say an encoder's: the rest is dropped."""
+        return coefficients.gather(1, self.places.expand(len(coefficients), -1)) / self.scales
+
+
+class NestedLinear(ChosenLinear):
+    """The ``inputs`` most important coefficients of a basis, the same for all pictures."""
+
+    def __init__(self, basis: KroneckerBasis, scales: Tensor, inputs: int) -> None:
+        if not 1 <= inputs <= len(scales):
+            raise UsageError(f"first layer: a latent of {inputs} numbers; 1 to {len(scales)} are possible")
+        order = torch.argsort(basis.sizes(scales), descending=True, stable=True)
+        super().__init__(basis, scales, order[None, :inputs])
+
+
+def units(width: int, *, local: bool) -> Tensor:
+    """Of coefficients [width * 64], in their common unit: 1, but more for the lowest frequencies of a local
+    basis's smooth channels, from 8 for the mean."""
+    found = torch.ones(width, POSITIONS)
+    if local:
+        places = sorted(((u, v) for u in range(SIDE) for v in range(SIDE)), key=_zigzag)
+        found[:SMOOTH] = torch.tensor([2.0 ** max(3 - u - v, 0) for u, v in places])
+    return found.flatten()
 
 
 def cosines() -> Tensor:

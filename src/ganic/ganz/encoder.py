@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganic.ganz.basis import cosines
+from ganic.ganz.basis import SMOOTH, cosines, units
 from ganic.ganz.direct import Analysis
 from ganic.ganz.generator import QUIET, SIDE, WIDTH
 
@@ -28,6 +28,7 @@ class Encoder(nn.Module):
     """Pictures [n, 3, size, size] in [0, 1] -> coefficients [n, width * 64] for `KroneckerBasis`.
 
     ``direct``: for a generator with a direct path; the encoder then starts as that path's inverse.
+    ``local``: for a local basis.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Encoder(nn.Module):
         features: int = FEATURES,
         *,
         direct: bool = False,
+        local: bool = False,
     ) -> None:
         super().__init__()
+        self.placed = local
         steps = int(math.log2(image_size // SIDE))
         channels = [features * (i + 1) for i in range(steps + 1)]
         self.first = nn.Conv2d(3, channels[0], 3, padding=1)
@@ -47,6 +50,8 @@ class Encoder(nn.Module):
         self.deep = nn.Conv2d(channels[-1], 6 * features, 3, padding=1)
         self.last = nn.Conv2d(6 * features, width, 3, padding=1)
         self.space = nn.Parameter(cosines())
+        self.units: Tensor
+        self.register_buffer("units", units(width, local=local), persistent=False)
         self.direct = Analysis(width, image_size, SIDE) if direct else None
         if direct:
             with torch.no_grad():
@@ -61,5 +66,9 @@ class Encoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if self.direct is not None:  # in float32: bf16 would be coarser than the finest quantiser
                 y = y + self.direct(x)
-            coefficients: Tensor = (y.flatten(2) * GAIN) @ self.space
-        return coefficients.flatten(1)
+            y = y.flatten(2) * GAIN
+            if self.placed:
+                y = torch.cat([y[:, :SMOOTH] @ self.space, y[:, SMOOTH:]], dim=1)
+            else:
+                y = y @ self.space
+            return y.flatten(1) / self.units

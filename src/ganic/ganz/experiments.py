@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ganic.errors import UsageError
+from ganic.ganz.basis import ChosenLinear, KroneckerBasis
 from ganic.ganz.budget import Report, Settings
 from ganic.ganz.fista import Lasso, best_of
 from ganic.ganz.measurements import GaussianMeasurement, Measurement, StructuredMeasurement, measure
@@ -15,6 +18,7 @@ from ganic.ganz.model import FirstLayer, Model
 from ganic.ganz.picture_loss import PictureLoss
 from ganic.ganz.search import restarts, start
 from ganic.ganz.sensing import Recovery, recover
+from ganic.ganz.sparse_sensing import SparseRecovery, recover_sparse
 from ganic.ganz.wavelets import Variant, keep_largest
 
 VARIANTS: tuple[Variant, ...] = ("code", "formula", "joint")
@@ -66,16 +70,29 @@ def untrained(model: Model, seed: int = 0) -> Model:
     return replace(model, generator=generator, basis=None, scales=None, prior=None, encoder=None)
 
 
-def compress(model: Model, kind: FirstLayer, truth: Tensor, how: How, ratio: float | None = None) -> Outcome:
+def compress(
+    model: Model,
+    kind: FirstLayer | Literal["chosen"],
+    truth: Tensor,
+    how: How,
+    ratio: float | None = None,
+) -> Outcome:
     """Eq. 1 with a kind of first layer and, for those that take any, d = N / ratio numbers; no file.
 
-    With the learned basis the search starts at the encoder's coefficients, where the model has an encoder.
+    "basis" are the d most important coefficients of the learned basis, "chosen" the d largest of each picture
+    according to the encoder, as wavelet coders choose theirs. Both start at the encoder's coefficients, where
+    the model has an encoder. Raises UsageError if this model has no such layer.
     """
     inputs = None if ratio is None else model.latent_size(ratio)
-    layer = model.first_layer(kind, inputs, how.seed)
+    shared = None if kind == "chosen" else model.first_layer(kind, inputs, how.seed)
     parts = []
     for target in torch.split(truth, CHUNK):
-        loss = PictureLoss(lambda z: model.generator.synthesise(layer(z)), target, bf16=how.bf16)
+        layer = _chosen(model, target, inputs) if shared is None else shared
+
+        def render(z: Tensor, layer: nn.Module = layer) -> Tensor:
+            return model.generator.synthesise(layer(z))
+
+        loss = PictureLoss(render, target, bf16=how.bf16)
         found = restarts(
             loss,
             _starts(model, kind, layer, target, how),
@@ -89,11 +106,18 @@ def compress(model: Model, kind: FirstLayer, truth: Tensor, how: How, ratio: flo
     return Outcome(made, psnrs(made, truth))
 
 
-def _starts(model: Model, kind: FirstLayer, layer: nn.Module, target: Tensor, how: How) -> list[Tensor]:
-    if kind == "basis":
-        from ganic.ganz.basis import NestedLinear
+@torch.no_grad()
+def _chosen(model: Model, target: Tensor, inputs: int | None) -> ChosenLinear:
+    if model.basis is None or model.scales is None or model.encoder is None:
+        raise UsageError("first layer: this model has no learned basis with an encoder; choose another")
+    coefficients = model.encoder(target)
+    return ChosenLinear.of(model.basis, model.scales, coefficients, inputs or coefficients.shape[1])
 
-        assert isinstance(layer, NestedLinear)
+
+def _starts(
+    model: Model, kind: FirstLayer | Literal["chosen"], layer: nn.Module, target: Tensor, how: How
+) -> list[Tensor]:
+    if isinstance(layer, ChosenLinear):
         if model.encoder is None:
             return [start("zero", len(target), layer.inputs).to(target.device)]
         with torch.no_grad():
@@ -139,8 +163,11 @@ def sense(
     """Recovery from measurements of the truth.
 
     With the learned basis, whose latents have unit variance, the search is for the most likely latent, and
-    takes steps that suit such latents (`WHITE`) in place of the authors'.
+    takes steps that suit such latents (`WHITE`) in place of the authors'; with a local basis for few latents
+    (`ganic.ganz.sparse_sensing`).
     """
+    if kind == "basis" and model.basis is not None and model.basis.local:
+        return _sense_sparse(model, model.basis, truth, measurement, how, noise)
     inputs = None if ratio is None else model.latent_size(ratio)
     layer = model.first_layer(kind, inputs, how.seed)
     weight, settings = 0.0, how.settings
@@ -160,6 +187,18 @@ def sense(
                 for i in range(how.restarts)
             ]
         parts.append(recover(problem, starts, settings, how.report).pictures)
+    made = torch.cat(parts)
+    return Outcome(made, psnrs(made, truth))
+
+
+def _sense_sparse(
+    model: Model, basis: KroneckerBasis, truth: Tensor, measurement: Measurement, how: How, noise: float
+) -> Outcome:
+    parts = []
+    for target in torch.split(truth, CHUNK):
+        y = measure(measurement, target, noise, how.seed)
+        problem = SparseRecovery(model.generator, basis, measurement, y, noise, bf16=how.bf16)
+        parts.append(recover_sparse(problem, how.settings, how.report).pictures)
     made = torch.cat(parts)
     return Outcome(made, psnrs(made, truth))
 

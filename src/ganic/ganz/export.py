@@ -46,6 +46,7 @@ def export_run(
         min(table.overlap, recipe.crop // 2),
         table.direct,
         table.narrowing,
+        table.local,
     )
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)

@@ -43,12 +43,13 @@ SHARES = (0.08, 0.2)
 PAPER_RATIO_SENSING = 6.0
 """Of the random first layer in Fig. 8."""
 
-Layer = Literal["dense", "structured", "basis", "untrained"]
+Layer = Literal["dense", "structured", "basis", "chosen", "untrained"]
 
 LAYERS: Mapping[Layer, str] = {
     "dense": "dense",
     "structured": "structured",
     "basis": "learned basis",
+    "chosen": "learned basis, chosen numbers",
     "untrained": "untrained",
 }
 """First layers that Figure 5 compares, and what its table calls them."""
@@ -150,7 +151,7 @@ def figure5(
             for layer in layers:
                 if layer == "untrained":
                     made[layer] = compress(control, "structured", truth, how, ratio)
-                elif layer != "basis" or model.basis is not None:
+                elif layer not in ("basis", "chosen") or model.basis is not None:
                     made[layer] = compress(model, layer, truth, how, ratio)
             if not made:
                 raise UsageError("figure 5: this model has no learned basis; choose other layers")

@@ -9,14 +9,20 @@ that grow by the factor `RATIO`):
 `ActivityCoder`
     Coefficients of the learned basis have each their own level.  A step that is coarser by one index makes
     every level smaller by one, and a coefficient whose level is below the step is zero for certain and free.
-    Frequencies are coded in groups, from slow to fast; how large the symbols of the two groups before came
-    out, against what their tables expect, in the same channel (local) and in all channels (global), moves the
-    level of each next one by a learned integer.  So busy and calm pictures both get fitting tables, and the
-    decoder finds the same ones, because comparisons of integers are all there is to it.
+    Coefficients are coded in groups; how large the symbols of the two groups before came out, against what
+    their tables expect, nearby and in a wider neighbourhood, moves the level of each next one by a learned
+    integer.  So busy and calm parts both get fitting tables, and the decoder finds the same ones, because
+    comparisons of integers are all there is to it.  Groups go from slow to fast frequencies:
+
+    `FrequencyCoder`  of positions; nearby is the same channel, the neighbourhood are all channels
+    `PlaceCoder`      of blocks (a local basis); nearby is the same position, the neighbourhood are the eight
+                      around it
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +31,8 @@ from numpy.typing import NDArray
 
 from ganic.entropy import MAX_SUPPORT, SymbolDecoder, SymbolEncoder, SymbolTables
 from ganic.errors import ModelFormatError
+from ganic.ganz.basis import SMOOTH
+from ganic.ganz.generator import SIDE
 
 LEVELS = 64
 """Tables beside table 0."""
@@ -37,7 +45,10 @@ RATIO = (LARGEST_SCALE / SMALLEST_SCALE) ** (1 / (LEVELS - 1))
 """From one table's standard deviation to the next one's, and from one quantiser step to the next: 1.1063."""
 
 GROUPS = (0, 1, 3, 6, 10, 15, 21, 28, 36, 46, 64)
-"""Group k holds the frequencies GROUPS[k] <= j < GROUPS[k + 1]."""
+"""Of positions' frequencies: group k holds those with GROUPS[k] <= j < GROUPS[k + 1]."""
+
+FEWEST = 4
+"""Channels of a group of a local basis, at least."""
 
 BINS = 6
 """Kinds of activity, by its ratio to what is expected: below 1/4, 1/2, 1, 2, 4, and above."""
@@ -94,13 +105,15 @@ class LatentPrior:
     """What a model ships to code coefficients of its basis.
 
     ``tables``: LEVELS + 1, table 0 of support 0.  ``levels`` int16 [channels, 64]: at step s the base table
-    of a coefficient is 1 + level - s.  ``shifts`` int8 [BINS, BINS]: what local and global activity add to
-    it. Raises ModelFormatError if the arrays are not of this kind.
+    of a coefficient is 1 + level - s.  ``shifts`` int8 [BINS, BINS]: what the activity nearby and in the
+    neighbourhood add to it.  ``local``: of a local basis. Raises ModelFormatError if the arrays are not of
+    this kind.
     """
 
     tables: SymbolTables
     levels: NDArray[np.int16]
     shifts: NDArray[np.int8]
+    local: bool = False
 
     def __post_init__(self) -> None:
         check_tables(self.tables)
@@ -113,65 +126,122 @@ class LatentPrior:
 
     def at(self, step: int) -> ActivityCoder:
         """The coder at a step index."""
-        return ActivityCoder(self, step)
+        return PlaceCoder(self, step) if self.local else FrequencyCoder(self, step)
 
 
-class ActivityCoder:
-    """See the module docstring; made by `LatentPrior.at`."""
+class ActivityCoder(ABC):
+    """See the module docstring; made by `LatentPrior.at`.
+
+    Coefficients are arranged as [rows, columns], and columns belong to groups.
+    """
+
+    groups: Sequence[int]
+    """Group k holds the columns groups[k] <= j < groups[k + 1]."""
+    first: int
+    """The first group that looks at others."""
 
     def __init__(self, prior: LatentPrior, step: int) -> None:
         self.tables = prior.tables
-        self.channels = len(prior.levels)
         self.size = prior.levels.size
-        self.base = prior.levels.astype(np.int64) - step
-        """Level of each coefficient at this step [channels, 64]; below 0: certainly zero."""
+        self.base = self.arranged(prior.levels.astype(np.int64)[None])[0] - step
+        """Level of each coefficient at this step [rows, columns]; below 0: certainly zero."""
         self._shifts = prior.shifts.astype(np.int64)
         expected = expected_magnitudes(prior.tables)
         self._expected = np.where(self.base < 0, 0, expected[1 + np.clip(self.base, 0, LEVELS - 1)])
 
+    @abstractmethod
+    def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
+        """[n, size] or [n, channels, 64] -> a view [n, rows, columns]."""
+
+    @abstractmethod
+    def _neighbourhood(self, sizes: Integers) -> Integers:
+        """Sums [n, rows] over each row's neighbourhood."""
+
     def fit(self, symbols: NDArray[Any]) -> tuple[Symbols, Integers]:
-        given = np.clip(symbols, -MAX_SUPPORT, MAX_SUPPORT).reshape(-1, self.channels, GROUPS[-1])
-        fitted = np.zeros(given.shape, np.int16)
-        tables = np.zeros(given.shape, np.int64)
-        for group in range(len(GROUPS) - 1):
-            part = slice(GROUPS[group], GROUPS[group + 1])
-            tables[:, :, part] = self.group_tables(group, fitted)
-            fitted[:, :, part] = self.tables.clip(given[:, :, part], tables[:, :, part])
-        return fitted.reshape(symbols.shape), tables.reshape(symbols.shape)
+        given = self.arranged(np.clip(symbols, -MAX_SUPPORT, MAX_SUPPORT))
+        fitted = np.zeros(symbols.shape, np.int16)
+        tables = np.zeros(symbols.shape, np.int64)
+        for group in range(len(self.groups) - 1):
+            part = np.s_[:, :, self.groups[group] : self.groups[group + 1]]
+            found = self.group_tables(group, self.arranged(fitted))
+            self.arranged(tables)[part] = found
+            self.arranged(fitted)[part] = self.tables.clip(given[part], found)
+        return fitted, tables
 
     def put(self, encoder: SymbolEncoder, symbols: Symbols) -> None:
-        tile = symbols.reshape(1, self.channels, GROUPS[-1])
-        for group in range(len(GROUPS) - 1):
-            part = tile[0, :, GROUPS[group] : GROUPS[group + 1]]
+        tile = self.arranged(symbols[None])
+        for group in range(len(self.groups) - 1):
+            part = tile[0, :, self.groups[group] : self.groups[group + 1]]
             encoder.put(part.ravel(), self.group_tables(group, tile)[0].ravel())
 
     def get(self, decoder: SymbolDecoder) -> Symbols:
-        tile = np.zeros((1, self.channels, GROUPS[-1]), np.int16)
-        for group in range(len(GROUPS) - 1):
+        symbols = np.zeros(self.size, np.int16)
+        tile = self.arranged(symbols[None])
+        for group in range(len(self.groups) - 1):
             tables = self.group_tables(group, tile)[0]
             part = decoder.get(tables.ravel()).reshape(tables.shape)
-            tile[0, :, GROUPS[group] : GROUPS[group + 1]] = part
-        return tile.ravel()
+            tile[0, :, self.groups[group] : self.groups[group + 1]] = part
+        return symbols
 
     def group_tables(self, group: int, symbols: Symbols) -> Integers:
-        """Tables [n, channels, members] of a group, from symbols [n, channels, 64] of the groups before it.
+        """Tables [n, rows, members] of a group, from symbols [n, rows, columns] of the groups before it.
 
         Symbols of the group itself and of later ones are not looked at.
         """
-        part = slice(GROUPS[group], GROUPS[group + 1])
-        base = np.broadcast_to(self.base[:, part], (len(symbols), *self.base[:, part].shape))
-        shift = np.zeros((len(symbols), self.channels, 1), np.int64)
-        if group > 0:
-            local, everywhere = self.activity(group, symbols)
-            shift = self._shifts[local, everywhere[:, None]][:, :, None]
-        return np.where(base < 0, 0, 1 + np.clip(base + shift, 0, LEVELS - 1))
+        base = self.base[:, self.groups[group] : self.groups[group + 1]]
+        shift = np.zeros((len(symbols), len(base)), np.int64)
+        if group >= self.first:
+            shift = self._shifts[self.activity(group, symbols)]
+        return np.where(base < 0, 0, 1 + np.clip(base + shift[:, :, None], 0, LEVELS - 1))
 
     def activity(self, group: int, symbols: Symbols) -> tuple[Integers, Integers]:
-        """Bins of the local [n, channels] and of the global [n] activity before a group > 0."""
-        window = slice(GROUPS[max(0, group - 2)], GROUPS[group])
+        """Bins [n, rows] of the activity nearby and in the neighbourhood, before a group that looks at it."""
+        window = slice(self.groups[max(self.first - 1, group - 2)], self.groups[group])
         seen = np.abs(symbols[:, :, window].astype(np.int64)).sum(axis=2)
-        expected = self._expected[:, window].sum(axis=1)
-        return _bin(seen, expected), _bin(seen.sum(axis=1), expected.sum())
+        expected = self._expected[None, :, window].sum(axis=2)
+        return _bin(seen, expected), _bin(self._neighbourhood(seen), self._neighbourhood(expected))
+
+
+class FrequencyCoder(ActivityCoder):
+    """Rows are channels, columns frequencies of positions."""
+
+    groups = GROUPS
+    first = 1
+
+    def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
+        return tiles.reshape(len(tiles), -1, GROUPS[-1])
+
+    def _neighbourhood(self, sizes: Integers) -> Integers:
+        everywhere: Integers = np.broadcast_to(sizes.sum(axis=1, keepdims=True), sizes.shape)
+        return everywhere
+
+
+class PlaceCoder(ActivityCoder):
+    """Rows are positions, columns channels; the first group, of smooth channels, is a thing of its own."""
+
+    first = 2
+
+    def __init__(self, prior: LatentPrior, step: int) -> None:
+        self.groups = channel_groups(len(prior.levels))
+        super().__init__(prior, step)
+
+    def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
+        return tiles.reshape(len(tiles), -1, GROUPS[-1]).swapaxes(1, 2)
+
+    def _neighbourhood(self, sizes: Integers) -> Integers:
+        picture = np.pad(sizes.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
+        across = picture[:, :, :-2] + picture[:, :, 1:-1] + picture[:, :, 2:]
+        around: Integers = across[:, :-2] + across[:, 1:-1] + across[:, 2:]
+        return around.reshape(sizes.shape) - sizes
+
+
+def channel_groups(channels: int) -> list[int]:
+    """Where the groups of a local basis begin, and the last one ends: the smooth channels, then half as many
+    as there were so far."""
+    groups = [0, min(SMOOTH, channels)]
+    while groups[-1] < channels:
+        groups.append(min(groups[-1] + max(FEWEST, groups[-1] // 2), channels))
+    return groups
 
 
 def _bin(seen: Integers, expected: Integers) -> Integers:

@@ -64,7 +64,7 @@ def make(
     generator = config.generator()
     _fill(generator, networks, "generator")
     bare = Model(config, generator, laplace_tables(), quantiser_steps())
-    basis, encoder = KroneckerBasis(config.width), None
+    basis, encoder = config.basis(), None
     if "basis.channels" in networks:
         _fill(basis, networks, "basis")
         encoder = config.encoder()
@@ -72,6 +72,8 @@ def make(
         encoder.eval()
         with torch.no_grad():
             coefficients = torch.cat([encoder(part) for part in torch.split(pictures, CHUNK)])
+    elif config.local:
+        raise ModelFormatError("basis: a local one comes with training; these networks have none")
     else:
         say("searching h0 maps")
         h0 = torch.cat([_search_h0(bare, part) for part in torch.split(pictures, CHUNK)])
@@ -86,16 +88,16 @@ def make(
 
 def _with_prior(model: Model, coefficients: Tensor, pictures: Tensor, rd_steps: int) -> Model:
     values = coefficients.numpy()
-    levels = fit_levels(values, float(model.steps[0]))
+    levels = fit_levels(values, float(model.steps[0]), model.config.local)
     symbols: dict[int, NDArray[np.integer]] = {
         s: np.rint(values / model.steps[s]).astype(np.int16) for s in range(0, STEPS, STRIDE)
     }
-    prior = fit_prior(levels, symbols)
+    prior = fit_prior(levels, symbols, model.config.local)
     model = _priced(replace(model, prior=prior, tables=prior.tables), coefficients, pictures)
     if rd_steps:
         used = range(model.config.best_step, model.config.worst_step + 1, STRIDE)
         symbols = {s: _searched(model, coefficients, pictures, s, rd_steps) for s in used}
-        prior = fit_prior(levels, symbols)
+        prior = fit_prior(levels, symbols, model.config.local)
         model = replace(model, prior=prior, tables=prior.tables)
     return model
 

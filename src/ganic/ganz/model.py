@@ -54,6 +54,8 @@ class Config:
     """Whether generator and encoder have a direct path, see `ganic.ganz.direct`."""
     narrowing: tuple[int, ...] = ()
     """Channels of the generator's blocks, where they are not ``width`` in all."""
+    local: bool = False
+    """Whether the basis is local, see `ganic.ganz.basis`."""
     price: float = 1e-3
     """Squared error ([0, 1] pixels) that a bit is worth at step index 0; grows as the step squared."""
     best_step: int = 0
@@ -77,7 +79,13 @@ class Config:
 
     def encoder(self) -> Encoder:
         """The encoder, untrained."""
-        return Encoder(self.image_size, self.width, self.encoder_features, direct=self.direct)
+        return Encoder(
+            self.image_size, self.width, self.encoder_features, direct=self.direct, local=self.local
+        )
+
+    def basis(self) -> KroneckerBasis:
+        """The basis, untrained."""
+        return KroneckerBasis(self.width, local=self.local)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,11 +190,11 @@ def from_file(file: models.ModelFile) -> Model:
         tables = SymbolTables.from_arrays(tensors["tables.counts"], tensors["tables.supports"])
         basis, scales, prior, encoder = None, None, None, None
         if "basis.scales" in tensors:
-            basis = KroneckerBasis(config.width)
+            basis = config.basis()
             scales = torch.from_numpy(tensors["basis.scales"])
             _fill(basis, {k: v for k, v in tensors.items() if k != "basis.scales"}, "basis")
         if "prior.levels" in tensors:
-            prior = LatentPrior(tables, tensors["prior.levels"], tensors["prior.shifts"])
+            prior = LatentPrior(tables, tensors["prior.levels"], tensors["prior.shifts"], config.local)
         if "encoder.first.weight" in tensors:
             encoder = config.encoder()
             _fill(encoder, tensors, "encoder")

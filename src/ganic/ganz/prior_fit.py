@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganic.entropy import MAX_SUPPORT, SymbolTables, calibrated_tables
 from ganic.errors import UsageError
+from ganic.ganz.basis import SMOOTH
 from ganic.ganz.latent_coder import (
     BINS,
     GROUPS,
@@ -39,34 +41,44 @@ ROUNDS = 2
 """Shifts depend on tables and tables on shifts."""
 
 
-def fit_levels(coefficients: NDArray[np.float32], first_step: float) -> NDArray[np.int16]:
+def fit_levels(
+    coefficients: NDArray[np.float32], first_step: float, local: bool = False
+) -> NDArray[np.int16]:
     """Levels [channels, 64] for coefficients [n, channels * 64]: the most likely Laplace scales.
+
+    Of a local basis all positions of a channel have the same, but for the smooth channels' frequencies.
 
     Raises UsageError if there are no coefficients or they are not finite.
     """
     if not len(coefficients) or not np.isfinite(coefficients).all():
         raise UsageError("latent prior: no coefficients to learn from, or not finite ones")
     scale = math.sqrt(2.0) * np.abs(coefficients).mean(axis=0, dtype=np.float64) / first_step
+    scale = scale.reshape(-1, GROUPS[-1])
+    if local:
+        scale[SMOOTH:] = scale[SMOOTH:].mean(axis=1, keepdims=True)
     levels = np.round(np.log(np.maximum(scale, 1e-6) / SMALLEST_SCALE) / math.log(RATIO))
-    fitted: NDArray[np.int16] = levels.astype(np.int16).reshape(-1, GROUPS[-1])
+    fitted: NDArray[np.int16] = levels.astype(np.int16)
     return fitted
 
 
 def fit_prior(
-    levels: NDArray[np.int16], symbols: Mapping[int, NDArray[np.integer]], strength: float = STRENGTH
+    levels: NDArray[np.int16],
+    symbols: Mapping[int, NDArray[np.integer]],
+    local: bool = False,
+    strength: float = STRENGTH,
 ) -> LatentPrior:
     """The prior for symbols [n, channels * 64] seen at each of several step indices."""
     tables = laplace_tables()
-    prior = LatentPrior(tables, levels, np.zeros((BINS, BINS), np.int8))
+    prior = LatentPrior(tables, levels, np.zeros((BINS, BINS), np.int8), local)
     base = without_certain_zero(tables)
     for _ in range(ROUNDS):
-        prior = LatentPrior(prior.tables, levels, fit_shifts(prior, symbols))
+        prior = replace(prior, shifts=fit_shifts(prior, symbols))
         seen = np.zeros(len(prior.tables.counts), np.int64)
         for step, values in symbols.items():
             fitted, which = prior.at(step).fit(values)
             seen += prior.tables.histogram(fitted.ravel(), which.ravel())
         calibrated = calibrated_tables(base, seen[1:], strength)  # the first entry is table 0's only symbol
-        prior = LatentPrior(with_certain_zero(calibrated), levels, prior.shifts)
+        prior = replace(prior, tables=with_certain_zero(calibrated))
     return prior
 
 
@@ -93,15 +105,11 @@ def _cases(
     coder: ActivityCoder, values: NDArray[np.integer]
 ) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
     """Base level, kind of activity and magnitude of every symbol that has an activity and is not certain."""
-    symbols = (
-        np.clip(values, -MAX_SUPPORT, MAX_SUPPORT)
-        .astype(np.int16)
-        .reshape(len(values), coder.channels, GROUPS[-1])
-    )
-    for group in range(1, len(GROUPS) - 1):
-        part = slice(GROUPS[group], GROUPS[group + 1])
-        local, everywhere = coder.activity(group, symbols)
-        kind = np.broadcast_to((local * BINS + everywhere[:, None])[:, :, None], symbols[:, :, part].shape)
+    symbols = coder.arranged(np.clip(values, -MAX_SUPPORT, MAX_SUPPORT).astype(np.int16))
+    for group in range(coder.first, len(coder.groups) - 1):
+        part = slice(coder.groups[group], coder.groups[group + 1])
+        nearby, around = coder.activity(group, symbols)
+        kind = np.broadcast_to((nearby * BINS + around)[:, :, None], symbols[:, :, part].shape)
         base = np.broadcast_to(coder.base[:, part], kind.shape)
         coded = base >= 0
         yield base[coded], kind[coded], np.abs(symbols[:, :, part].astype(np.int64))[coded]

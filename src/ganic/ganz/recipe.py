@@ -26,6 +26,7 @@ class GanzTable(Table):
     width: Positive = 128  # channels of the generator
     narrowing: tuple[Positive, ...] = ()  # of its blocks, where they are not the same; not the paper's
     encoder_features: Positive = 32  # reconstruction: channels of the encoder at full size
+    local: bool = False  # reconstruction: whether the basis is local, see basis.py
     init: Init = "torch"  # "preserving" converges faster
     direct: bool = False  # a linear path from h0 to the picture, see direct.py; not the paper's
     gamma: Annotated[float, Field(gt=0)] = 0.5  # BEGAN's diversity ratio
@@ -72,6 +73,7 @@ def build(recipe: Recipe) -> Objective:
             generator,
             discriminator,
             encoder_features=table.encoder_features,
+            local=table.local,
             distortion=table.distortion,
             steps=table.steps,
             nested=table.nested,

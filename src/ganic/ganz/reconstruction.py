@@ -7,7 +7,8 @@ learned basis (`ganic.ganz.basis`) and encoder are trained together on
                           picture, so that one model serves every rate; noise is uniform, as rounding's error
                           is
     nesting               the same distortion, in decibels, with all but the d most important coefficients set
-                          to zero, d = N / R with log R uniform over the paper's ratios: no rounding
+                          to zero (with a local basis all but a picture's d largest), d = N / R with log R
+                          uniform over the paper's ratios: no rounding
     BEGAN                 the paper's own game, with reconstructions among the made pictures; optional
 
 The rate is that of independent Laplace variables with learned scales; the model's shipped tables are better
@@ -69,6 +70,7 @@ class ReconstructionObjective:
         generator: of the image size of the crops.
         discriminator: None without the adversarial part.
         encoder_features: channels of the encoder at full size.
+        local: whether the basis is local, see `ganic.ganz.basis`.
         distortion: bits that a squared error of 1 ([0, 1] pixels, summed) is worth at step index 0.
         steps: the range of step indices that are drawn.
         nested: the share of each batch that trains nesting.
@@ -81,6 +83,7 @@ class ReconstructionObjective:
         discriminator: Discriminator | None,
         *,
         encoder_features: int = FEATURES,
+        local: bool = False,
         distortion: float = 400.0,
         steps: tuple[int, int] = (0, 30),
         nested: float = 0.25,
@@ -89,9 +92,11 @@ class ReconstructionObjective:
         gain: float = 1e-3,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
-        self.basis = KroneckerBasis(generator.width)
+        self.basis = KroneckerBasis(generator.width, local=local)
         direct = generator.direct is not None
-        self.encoder = Encoder(generator.image_size, generator.width, encoder_features, direct=direct)
+        self.encoder = Encoder(
+            generator.image_size, generator.width, encoder_features, direct=direct, local=local
+        )
         spread = torch.ones(generator.width)
         if generator.direct is not None:
             spread = deviations(generator.width, generator.direct.side).float()
@@ -177,12 +182,13 @@ class ReconstructionObjective:
         return loss, scalars
 
     def _nest(self, coefficients: Tensor, numbers: int) -> Tensor:
-        """Coefficients with all but the d most important of each row set to zero."""
+        """Coefficients [n, width * 64] with all but the d most important of each row set to zero."""
         low, high = (math.log(r) for r in RATIOS)
         ratios = torch.exp(low + (high - low) * torch.rand(len(coefficients), 1, device=coefficients.device))
-        order = torch.argsort(self.scales.slow_log.detach(), descending=True, stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device)
+        importance = self.scales.slow_log if not self.basis.local else self.basis.sizes(coefficients)
+        order = torch.argsort(importance.detach(), descending=True, stable=True)
+        ranks = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
+        rank = torch.empty_like(order).scatter_(-1, order, ranks)
         return coefficients * (rank < numbers / ratios)
 
     def _discriminator_loss(self, real: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
