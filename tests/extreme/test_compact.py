@@ -30,6 +30,29 @@ def test_shapes() -> None:
     assert generator(y, torch.tensor([0.0, 255.0])).shape == (2, 3, 48, 80)
 
 
+def test_a_selective_encoder_sees_what_is_left_out_apart() -> None:
+    """The linear path is A x + B (m x), m being ones in blocks that are left out; B and the first layer's
+    part of it start as nothing."""
+    torch.manual_seed(0)
+    encoder = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1), selective=True)
+    plain = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1))
+    plain.load_state_dict({k: v for k, v in encoder.state_dict().items() if not k.startswith("beside")})
+    x, coded = torch.rand(1, 3, 48, 80), torch.ones(1, 1, 3, 5)
+    coded[:, :, 1, 2:4] = 0
+    assert torch.equal(encoder(x, coded), plain(x))
+
+    assert encoder.beside is not None and encoder.beside_linear is not None
+    torch.nn.init.normal_(encoder.beside_linear.conv.weight)
+    assert torch.equal(encoder(x), encoder(x, torch.ones_like(coded)))
+    assert torch.allclose(encoder(x), plain(x))
+    m = coded.repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3) == 0
+    expected = plain(x) + encoder.beside_linear((x - 0.5) * m)
+    assert torch.allclose(encoder(x, coded), expected, atol=1e-4)
+
+    torch.nn.init.normal_(encoder.beside.weight)
+    assert not torch.allclose(encoder(x, coded), expected, atol=1e-2)
+
+
 def test_noise_is_an_input_like_the_symbols() -> None:
     torch.manual_seed(0)
     generator = Generator(8, (12, 8, 8, 4, 4), (1, 1, 0, 0), noise=3)

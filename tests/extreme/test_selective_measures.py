@@ -61,6 +61,7 @@ def test_costs_grow_with_the_preserved_area(selective: Codec) -> None:
     assert rows[0].bytes < rows[1].bytes < rows[2].bytes
     assert rows[2].ratio == 1 and rows[2].difference == 0 and rows[2].labels == 0
     assert 0 < rows[0].equal < rows[1].equal < 1
+    assert all(0 < row.near <= row.equal for row in rows[:2])  # GC needs more bytes for more
     (empty,) = costs(selective, scenes, ladders, kept_instances, [0.0], quality=0.6)
     assert empty.share == 0 and np.isnan(empty.equal)
     assert 0 < rows[0].labels < rows[0].bytes

@@ -61,7 +61,9 @@ def test_distortion_counts_where_the_heat_map_preserves(
     made = torch.rand(2, 3, 128, 128, requires_grad=True)
     seen: list[Tensor] = []
 
-    def reconstruct(x: Tensor, labels: Tensor, quality: Tensor, coded: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct(
+        x: Tensor, labels: Tensor, quality: Tensor, coded: Tensor, looks: int
+    ) -> tuple[Tensor, Tensor]:
         seen.append(coded)
         return made, torch.zeros(2)
 
@@ -71,6 +73,32 @@ def test_distortion_counts_where_the_heat_map_preserves(
     touched = made.grad.abs().amax(1, keepdim=True) > 0
     preserved = torch.nn.functional.interpolate(seen[0], scale_factor=16.0).bool()
     assert torch.equal(touched, preserved)
+
+
+def test_a_second_look_is_at_what_was_made_outside(objective: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = objective(selection="boxes", whole=0.0, look_again=1.0)
+    compress, generate = game.codec.compress, game.codec.generator.forward
+    shown: list[Tensor] = []
+    made: list[Tensor] = []
+    heat: list[Tensor] = []
+
+    def watched(picture: Tensor, quality: Tensor, coded: Tensor) -> object:
+        shown.append(picture)
+        heat.append(coded)
+        return compress(picture, quality, coded)
+
+    def drawn(latent: Tensor, quality: Tensor, labels: Tensor) -> Tensor:
+        made.append(generate(latent, quality, labels=labels))
+        return made[-1]
+
+    monkeypatch.setattr(game.codec, "compress", watched)
+    monkeypatch.setattr(game.codec.generator, "forward", drawn)
+    x = batch()["image"]
+    game.loss("codec", batch(), 0)
+    assert len(shown) == 2 and torch.equal(shown[0], x) and torch.equal(heat[0], heat[1])
+    inside = torch.nn.functional.interpolate(heat[0], scale_factor=16.0).bool()
+    assert torch.equal(shown[1], torch.where(inside, x, made[0].clamp(0, 1)))
+    assert not made[0].requires_grad and made[1].requires_grad
 
 
 def test_the_guide_counts_everywhere(objective: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,9 @@ SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 RUNGS = tuple(i / 10 for i in range(11))
 """Qualities of a ladder."""
 
+TOLERANCE = 0.2
+"""dB by which two PSNRs may differ and still count as equal."""
+
 Mask = NDArray[np.bool_]
 Pick = Callable[["Scene", float], Mask]
 """A scene and a share -> the pixels to keep."""
@@ -84,6 +87,8 @@ class Cost:
     """PSNR inside the kept region, less that of the whole picture's file in the same place, in dB."""
     equal: float
     """Bytes over those that GC needs for the same PSNR there."""
+    near: float
+    """Bytes over those that GC needs for TOLERANCE more."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +155,18 @@ def costs(
             regions = Regions(pick(scene, share).astype(np.float32), scene.written)
             data = codec.encode(scene.image, quality=quality, regions=regions)
             container = bitstream.unpack(data)
-            coded = plan_of(container).levels != VOID
+            coded = plan_of(container).coded
             inside = in_pixels(coded, scene.image.height, scene.image.width)
-            difference, equal = 0.0, float("nan")  # where nothing is kept
+            difference, equal, near = 0.0, float("nan"), float("nan")  # where nothing is kept
             if inside.any():
                 psnr = psnr_inside(scene.image, codec.decode(data), inside)
                 difference = psnr - psnr_inside(scene.image, reference, inside)
-                equal = len(data) / ladder.bytes_for(psnr, scene.image, inside)
+                equal, near = (
+                    len(data) / ladder.bytes_for(goal, scene.image, inside)
+                    for goal in (psnr, psnr + TOLERANCE)
+                )
             labels = len(container.boxes.get("LABL", b""))
-            row.append((coded.mean(), len(data), labels, len(data) / len(whole), difference, equal))
+            row.append((coded.mean(), len(data), labels, len(data) / len(whole), difference, equal, near))
     return [
         Cost(*(float(value) for value in np.ma.masked_invalid(row).mean(axis=0).filled(np.nan)))
         for row in rows
@@ -302,15 +310,19 @@ def _print_costs(codec: Codec, gc: Codec, scenes: Sequence[Scene], quality: floa
     click.echo(f"Bytes against preserved area, {len(scenes)} scenes, quality {quality:g}\n")
     click.echo(
         "| kept by | share coded | bytes | of these labels | of the whole picture's | PSNR inside | "
-        "of GC's at that PSNR |"
+        f"of GC's at that PSNR | of GC's with {TOLERANCE} dB more |"
     )
-    click.echo("|---|---:|---:|---:|---:|---:|---:|")
+    click.echo("|---|---:|---:|---:|---:|---:|---:|---:|")
     for title, pick in (("RI", kept_instances), ("RB", kept_box)):
         for cost in costs(codec, scenes, ladders, pick, SHARES, quality):
             click.echo(
                 f"| {title} | {cost.share:.3f} | {cost.bytes:.0f} | {cost.labels:.0f} | {cost.ratio:.3f}x | "
-                f"{cost.difference:+.2f} dB | {'' if isnan(cost.equal) else f'{cost.equal:.3f}x'} |"
+                f"{cost.difference:+.2f} dB | {_times(cost.equal)} | {_times(cost.near)} |"
             )
+
+
+def _times(factor: float) -> str:
+    return "" if isnan(factor) else f"{factor:.3f}x"
 
 
 def _print_seen(
@@ -369,7 +381,8 @@ def _print_seen(
     for title, codec in others:
         add(title, codec, lambda scene: None, None)
     if drawing is not None:
-        figure([panel for panels in drawn.values() for panel in panels], 3).save(drawing, quality=85)
+        columns = 3 if others else 5  # five panels of a scene, nine with GC's and GC (D+)'s
+        figure([panel for panels in drawn.values() for panel in panels], columns).save(drawing, quality=85)
     names = scenes[0].labels.names
     click.echo(f"\nWhat a segmenter sees, {len(scenes)} scenes\n")
     click.echo(f"| | bpp | mIoU | patch Frechet distance | {' | '.join(names)} |")

@@ -95,23 +95,27 @@ class Plan:
     def softened(self, factor: float) -> Plan:
         """The same positions, with drops that are ``factor`` (0 to 1) of these."""
         drops = np.array([*self.drops, *[0] * (256 - len(self.drops))], dtype=np.float64)
-        return Plan.of(np.rint(drops[self.levels] * factor).astype(np.int64), self.levels != VOID)
+        return Plan.of(np.rint(drops[self.levels] * factor).astype(np.int64), self.coded)
 
     @property
     def is_uniform(self) -> bool:
         return self.drops == (0,) and not self.levels.any()
 
     @property
+    def coded(self) -> npt.NDArray[np.bool_]:
+        """The positions [rows, columns] that have symbols."""
+        return np.asarray(self.levels != VOID)
+
+    @property
     def share(self) -> float:
         """Share of positions that are coded."""
-        return float((self.levels != VOID).mean())
+        return float(self.coded.mean())
 
     def at(self, quality: int) -> Allocation:
         """The allocation of a file of this quality index."""
-        coded = self.levels != VOID
         table = np.full(256, quality, dtype=np.int64)
         table[: len(self.drops)] = np.maximum(quality - np.array(self.drops, dtype=np.int64), 0)
-        return Allocation(table[self.levels].astype(np.uint8), coded)
+        return Allocation(table[self.levels].astype(np.uint8), self.coded)
 
     def pack(self) -> bytes:
         """The data of the box ``AREA``."""

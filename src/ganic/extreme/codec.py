@@ -35,7 +35,6 @@ from ganic.extreme.selection import conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import has_fast_bf16
-from ganic.labels import VOID
 from ganic.regions import Regions
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -149,7 +148,7 @@ class Codec:
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
         partial = 0 < plan.share < 1
-        latent = analyse(self._encoder, picture)
+        latent = analyse(self._encoder, picture, plan.coded if partial else None)
 
         def code(index: int, plan: Plan = plan) -> bytes:
             area = {} if plan.is_uniform else {"AREA": plan.pack()}
@@ -173,9 +172,9 @@ class Codec:
             """
             nonlocal latent
             made = self.decode(data).convert("RGB")
-            left_out = Image.fromarray(in_pixels(plan.levels == VOID, picture.height, picture.width))
+            left_out = Image.fromarray(in_pixels(~plan.coded, picture.height, picture.width))
             shown = Image.composite(made, picture.image, left_out)
-            latent = analyse(self._encoder, replace(picture, image=shown))
+            latent = analyse(self._encoder, replace(picture, image=shown), plan.coded)
 
         if amount.quality is not None:
             index = round(amount.quality * (QUALITIES - 1))

@@ -95,6 +95,8 @@ class Encoder(nn.Module):
         latent: channels of the latent.
         widths: channels at 1/2, 1/4, 1/8 and 1/16 resolution.
         blocks: residual blocks at the same resolutions.
+        selective: E is told which positions are coded. The functions that draw one position reach into its
+            neighbours; beside those that are left out it has to draw its own pixels without theirs.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Encoder(nn.Module):
         latent: int = 128,
         widths: Sequence[int] = (32, 64, 128, 192),
         blocks: Sequence[int] = (0, 2, 2, 2),
+        selective: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
@@ -114,6 +117,11 @@ class Encoder(nn.Module):
             inputs = width
         self.out = _conv(inputs, latent, gain=0.1)
         self.linear = Analysis(latent, LATENT_SCALE)
+        # What is left out as a second picture, beside the places where that is; nothing at first.
+        self.beside = self.beside_linear = None
+        if selective:
+            self.beside = _conv(13, widths[0], gain=0, bias=False)
+            self.beside_linear = Analysis(latent, LATENT_SCALE, blank=True)
 
     @property
     def margin(self) -> int:
@@ -124,12 +132,23 @@ class Encoder(nn.Module):
         pixels += STRIDE
         return -(-pixels // STRIDE) * STRIDE
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, coded: Tensor | None = None) -> Tensor:
+        """``coded``: ones [n, 1, h, w] where there will be symbols, else zeros; None: ones. Only a
+        ``selective`` encoder looks at it."""
         x = x - 0.5
         linear: Tensor = self.linear(x)
+        outside = None
+        if self.beside is not None and self.beside_linear is not None and coded is not None:
+            left_out = F.interpolate((1 - coded).to(x.dtype), scale_factor=float(STRIDE), mode="nearest")
+            linear = linear + self.beside_linear(x * left_out)
+            parts = F.pixel_unshuffle(x * left_out, 2) * 3, left_out[:, :, ::2, ::2]
+            outside = self.beside(torch.cat(parts, dim=1))
         x = F.pixel_unshuffle(x, 2) * 3
-        for down, stage in zip(self.down, self.stages, strict=True):
-            x = F.leaky_relu(down(x), SLOPE)
+        for level, (down, stage) in enumerate(zip(self.down, self.stages, strict=True)):
+            x = down(x)
+            if level == 0 and outside is not None:
+                x = x + outside
+            x = F.leaky_relu(x, SLOPE)
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x)
         out: Tensor = self.out(x)

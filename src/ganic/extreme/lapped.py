@@ -65,14 +65,17 @@ def _kernel(channels: int) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """Picture [n, 3, 16h, 16w] -> coefficients [n, channels, h, w], orthonormal times ``scale``."""
+    """Picture [n, 3, 16h, 16w] -> coefficients [n, channels, h, w], orthonormal times ``scale``.
 
-    def __init__(self, channels: int, scale: float) -> None:
+    ``blank``: starts as nothing instead, and learns fast.
+    """
+
+    def __init__(self, channels: int, scale: float, blank: bool = False) -> None:
         super().__init__()
-        self.factor = scale / STORED
+        self.factor = scale if blank else scale / STORED
         self.conv = nn.Conv2d(3 * BANDS * BANDS, channels, 2, bias=False)
         with torch.no_grad():
-            self.conv.weight.copy_(_kernel(channels))
+            self.conv.weight.copy_(_kernel(channels) * (0 if blank else 1))
 
     def forward(self, x: Tensor) -> Tensor:
         half = BANDS // 2

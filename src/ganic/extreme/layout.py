@@ -26,7 +26,7 @@ def plan_of(container: Container) -> Plan:
         plan = Plan.unpack(container.boxes["AREA"], rows, columns)
     else:
         plan = Plan.uniform(rows, columns)
-    if bool((plan.levels == VOID).any()) != ("LABL" in container.boxes):
+    if bool(plan.coded.all()) == ("LABL" in container.boxes):
         raise CorruptError("file: what it leaves out and its labels do not agree; get it again")
     return plan
 
@@ -41,7 +41,7 @@ def label_shares(container: Container, classes: Sequence[str]) -> dict[str, floa
     without known names. Raises CorruptError."""
     if "LABL" not in container.boxes:
         return None
-    left_out = in_pixels(plan_of(container).levels == VOID, container.height, container.width)
+    left_out = in_pixels(~plan_of(container).coded, container.height, container.width)
     labels = labels_of(container)
     numbers, counts = np.unique(labels[left_out], return_counts=True)
     order = np.argsort(-counts, kind="stable")

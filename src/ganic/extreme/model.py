@@ -47,12 +47,14 @@ class Architecture(Table):
 
     def config(self) -> dict[str, Any]:
         """Arguments of the networks that a codec builds."""
+        selective = {"selective": True} if self.classes else {}
         return {
             "encoder": {
                 "latent": self.latent,
                 "widths": list(self.encoder_widths),
                 "blocks": list(self.encoder_blocks),
-            },
+            }
+            | selective,
             "generator": {
                 "latent": self.latent,
                 "widths": list(self.generator_widths),
@@ -82,7 +84,7 @@ class CompactModel(nn.Module):
         super().__init__()
         a = architecture
         low, high = GAIN_RANGE
-        self.encoder = Encoder(a.latent, a.encoder_widths, a.encoder_blocks)
+        self.encoder = Encoder(a.latent, a.encoder_widths, a.encoder_blocks, selective=bool(a.classes))
         self.generator = Generator(
             a.latent,
             a.generator_widths,
@@ -108,7 +110,7 @@ class CompactModel(nn.Module):
             coded: heat map [n, 1, h / 16, w / 16] of zeros and ones; None: every symbol is coded.
         """
         gain = torch.exp(GAIN_UNIT * self.gain(quality))
-        output: PriorOutput = self.prior(self.encoder(picture).float() * gain, quality, coded)
+        output: PriorOutput = self.prior(self.encoder(picture, coded).float() * gain, quality, coded)
         return (output.latent / gain).contiguous(memory_format=torch.channels_last), output
 
     def forward(self, picture: Tensor, quality: Tensor) -> Reconstruction:

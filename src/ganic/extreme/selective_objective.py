@@ -51,6 +51,7 @@ class SelectiveSettings(DistortionWeights):
     selection: Literal["none", "instances", "boxes", "both"] = "both"  # RI, RB or either; none: GC (D+)
     whole: Share = 0.25  # of the pictures: everything preserved, and no labels for G
     preserved: Share = 0.25  # RI: this share of the instances
+    look_again: Share = 0.0  # of the batches: E sees G's own picture where nothing is coded, as in the codec
     lambda_low: Weight = 1e-4  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Weight = 1.5e-2  # the same at quality index 255; log-linear between
     guide: Weight = 0.1  # of features in synthesised regions, beside terms of d that weigh lambda / mse
@@ -121,16 +122,25 @@ class SelectiveCompression:
         return torch.stack(pictures, dim=1).flatten(0, 1)
 
     def _reconstruct(
-        self, x: Tensor, labels: Tensor, quality: Tensor, coded: Tensor
+        self, x: Tensor, labels: Tensor, quality: Tensor, coded: Tensor, looks: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """G(z) and its bits per pixel [n]."""
-        latent, prior = self.codec.compress(x, quality, coded)
+        """G(z) and its bits per pixel [n].
+
+        At every look but the first E sees what G made of the last one in place of what is not coded.
+        """
         seen = None
         if self.settings.selection != "none":
             # What is coded has no labels in the file: G sees none there, as if every pixel were void.
             void = len(self.settings.classes)
             places = torch.randint(1 << 20, (len(x), 2), device=x.device) * 2
             seen = shares(torch.where(_in_pixels(coded)[:, 0], void, labels), 1 - coded, void, places)
+        shown = x
+        for _ in range(looks - 1):
+            with torch.no_grad():
+                latent, _prior = self.codec.compress(shown, quality, coded)
+                made = self.codec.generator(latent, quality, labels=seen).float().clamp(0, 1)
+            shown = torch.where(_in_pixels(coded), x, made)
+        latent, prior = self.codec.compress(shown, quality, coded)
         y = self.codec.generator(latent, quality, labels=seen)
         return y.float(), prior.bits / (x.shape[2] * x.shape[3])
 
@@ -158,7 +168,8 @@ class SelectiveCompression:
         """L_GAN + lambda E[d] + beta E[H], with d where the heat map preserves."""
         settings, x = self.settings, batch["image"]
         quality, coded = random_quality(x), self._heat_maps(batch["map"])
-        y, bpp = self._reconstruct(x, batch["map"], quality, coded)
+        looks = 2 if float(torch.rand(())) < settings.look_again else 1
+        y, bpp = self._reconstruct(x, batch["map"], quality, coded, looks)
         self._fake = y.detach()
         preserved = _in_pixels(coded)
         factor = trade_off(quality, settings.lambda_low, settings.lambda_high) * 255**2 / settings.mse

@@ -30,8 +30,13 @@ Conditions = Callable[[Span, Span], Tensor | None]
 """For rows and columns of the latent, margins included: the class shares that G receives there."""
 
 
-def analyse(encoder: Encoder, picture: images.Picture) -> npt.NDArray[np.float32]:
-    """E of the whole picture: latent [rows, columns, channels], before the gain."""
+def analyse(
+    encoder: Encoder, picture: images.Picture, coded: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
+    """E of the whole picture: latent [rows, columns, channels], before the gain.
+
+    ``coded``: the positions [rows, columns] that will have symbols; None: all.
+    """
     rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
     parameter = next(encoder.parameters())
     latent: npt.NDArray[np.float32] | None = None
@@ -43,7 +48,11 @@ def analyse(encoder: Encoder, picture: images.Picture) -> npt.NDArray[np.float32
         if any(end for _, end in missing):
             pixels = np.pad(pixels, missing, mode="edge")
         x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
-        y = encoder(x)[0].permute(1, 2, 0).float().cpu().numpy()
+        heat = None
+        if coded is not None:
+            part = coded[row.outer_start : row.outer_stop, column.outer_start : column.outer_stop]
+            heat = torch.from_numpy(part)[None, None].to(x.device, x.dtype)
+        y = encoder(x, heat)[0].permute(1, 2, 0).float().cpu().numpy()
         if latent is None:
             latent = np.empty((rows, columns, y.shape[2]), dtype=np.float32)
         latent[row.start : row.stop, column.start : column.stop] = y[
