@@ -23,7 +23,7 @@ from ganic.ganz.generator import Generator
 from ganic.ganz.measurements import Measurement
 from ganic.ganz.sensing import Recovered
 
-WEIGHT = 0.01
+WEIGHT = 0.001
 """Of the largest correlation |J^T A^T (y - A G(0))|, J being G's derivative at 0."""
 
 FIRST = 30.0
