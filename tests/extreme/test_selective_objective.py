@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ganic.errors import DataError
-from ganic.extreme.model import Architecture
+from ganic.extreme.model import Architecture, CompactModel
+from ganic.extreme.objective import CompactSettings
 from ganic.extreme.selection import channels
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
+from ganic.training import recipes
 
 Make = Callable[..., SelectiveCompression]
 
@@ -140,3 +143,14 @@ def test_selective_networks_have_a_label_encoder_that_is_silent_without_labels(o
 def test_batches_without_maps_are_named(objective: Make) -> None:
     with pytest.raises(DataError, match="maps"):
         objective().loss("codec", {"image": torch.rand(1, 3, 64, 64)}, 0)
+
+
+def test_the_recipe_calls_fresh_what_photo_lacks() -> None:
+    folder = Path(__file__).parents[2] / "recipes"
+    photo, street = (recipes.load(folder / f"{name}.toml") for name in ("photo", "street"))
+    with torch.device("meta"):
+        has = CompactModel(photo.objective_as(CompactSettings).architecture).state_dict()
+        needs = CompactModel(street.objective_as(SelectiveSettings).codec).state_dict()
+    lacking = {f"codec.{name}" for name, value in needs.items() if name not in has}
+    assert lacking and all(name.startswith(street.fresh) for name in lacking)
+    assert all(has[name].shape == value.shape for name, value in needs.items() if name in has)

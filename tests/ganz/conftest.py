@@ -10,11 +10,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganic.ganz.measurements import Measurement
 from ganic.ganz.model import Model, load
 
 TINY = Path(__file__).parent / "golden" / "tiny.safetensors"
 SIZE = 32
 """Of its pictures; its generator has 8 channels, so h0 has 512 numbers."""
+
+
+class Whole:
+    """A = I: every number is measured."""
+
+    numbers = count = 3 * SIZE**2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+
+@pytest.fixture(scope="session")
+def whole() -> Measurement:
+    return Whole()
 
 
 @pytest.fixture(scope="session")

@@ -22,18 +22,6 @@ NUMBERS = 3 * 32 * 32
 KINDS = [GaussianMeasurement, StructuredMeasurement]
 
 
-class Whole:
-    """A = I: every number is measured."""
-
-    numbers = count = NUMBERS
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return y
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("numbers", [NUMBERS, 75])
 def test_adjoint_is_the_transpose(kind: type[Measurement], numbers: int) -> None:
@@ -75,9 +63,11 @@ def test_noise_has_its_deviation_and_is_the_same_for_every_picture() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.01, 0.1])
-def test_fista_solves_the_orthonormal_problem_in_closed_form(weight: float, pictures: Tensor) -> None:
+def test_fista_solves_the_orthonormal_problem_in_closed_form(
+    weight: float, pictures: Tensor, whole: Measurement
+) -> None:
     truth = pictures[:2]
-    problem = Lasso(Whole(), truth.flatten(1), 32, opponent=False)
+    problem = Lasso(whole, truth.flatten(1), 32, opponent=False)
     coefficients = analyse(truth)
     mask = torch.ones(32, 32)
     mask[:2, :2] = 0  # the approximation band of four levels is not penalised

@@ -14,24 +14,12 @@ from ganic.ganz.budget import Progress, Settings
 from ganic.ganz.encoder import GAIN
 from ganic.ganz.experiments import psnrs
 from ganic.ganz.generator import Generator
-from ganic.ganz.measurements import StructuredMeasurement, measure
+from ganic.ganz.measurements import Measurement, StructuredMeasurement, measure
 from ganic.ganz.reconstruction import ReconstructionObjective
 from ganic.ganz.sparse_sensing import SparseRecovery, recover_sparse
 
 SIZE, WIDTH = 32, 48
 NUMBERS = 3 * SIZE**2
-
-
-class Whole:
-    """A = I: every number is measured."""
-
-    numbers = count = NUMBERS
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return y
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +47,11 @@ def sparse_pictures(networks: ReconstructionObjective, count: int) -> Tensor:
         return networks.generator.synthesise(networks.basis(latents))
 
 
-def test_the_orthonormal_problem_in_closed_form(networks: ReconstructionObjective) -> None:
+def test_the_orthonormal_problem_in_closed_form(
+    networks: ReconstructionObjective, whole: Measurement
+) -> None:
     x = torch.rand(2, 3, SIZE, SIZE)
-    problem = SparseRecovery(networks.generator, networks.basis, Whole(), x.flatten(1), weight=0.1)
+    problem = SparseRecovery(networks.generator, networks.basis, whole, x.flatten(1), weight=0.1)
     assert float(problem.steepness()) == pytest.approx(GAIN**-2, rel=1e-2)
     found = recover_sparse(problem, Settings(steps=80)).found
     with torch.no_grad():
@@ -101,25 +91,25 @@ def test_what_noise_explains_stays_zero(networks: ReconstructionObjective) -> No
     assert counts[0] < 0.05 * WIDTH * POSITIONS < counts[1]
 
 
-def test_ctrl_c_gives_what_there_is(networks: ReconstructionObjective) -> None:
+def test_ctrl_c_gives_what_there_is(networks: ReconstructionObjective, whole: Measurement) -> None:
     def stop(progress: Progress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
     y = torch.rand(1, NUMBERS)
-    problem = SparseRecovery(networks.generator, networks.basis, Whole(), y)
+    problem = SparseRecovery(networks.generator, networks.basis, whole, y)
     found = recover_sparse(problem, Settings(steps=50), stop).found
     assert found.interrupted and found.steps <= 3 and bool(torch.isfinite(found.latents).all())
 
 
-def test_impossible_problems(networks: ReconstructionObjective) -> None:
+def test_impossible_problems(networks: ReconstructionObjective, whole: Measurement) -> None:
     y, generator, basis = torch.zeros(1, NUMBERS), networks.generator, networks.basis
     with pytest.raises(UsageError, match="local"):
-        SparseRecovery(generator, KroneckerBasis(WIDTH), Whole(), y)
+        SparseRecovery(generator, KroneckerBasis(WIDTH), whole, y)
     with pytest.raises(UsageError, match="weight"):
-        SparseRecovery(generator, basis, Whole(), y, weight=0)
+        SparseRecovery(generator, basis, whole, y, weight=0)
     with pytest.raises(UsageError, match="pictures of 75 numbers"):
         SparseRecovery(generator, basis, StructuredMeasurement(75, 10), y)
-    broken = SparseRecovery(generator, basis, Whole(), torch.full((1, NUMBERS), math.inf))
+    broken = SparseRecovery(generator, basis, whole, torch.full((1, NUMBERS), math.inf))
     with pytest.raises(TrainingError, match="picture 0"):
         recover_sparse(broken, Settings(steps=3))

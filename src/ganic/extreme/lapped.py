@@ -75,7 +75,10 @@ class Analysis(nn.Module):
         self.factor = scale if blank else scale / STORED
         self.conv = nn.Conv2d(3 * BANDS * BANDS, channels, 2, bias=False)
         with torch.no_grad():
-            self.conv.weight.copy_(_kernel(channels) * (0 if blank else 1))
+            if blank:
+                self.conv.weight.zero_()
+            else:
+                self.conv.weight.copy_(_kernel(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         half = BANDS // 2

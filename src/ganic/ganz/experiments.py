@@ -87,7 +87,11 @@ def compress(
     shared = None if kind == "chosen" else model.first_layer(kind, inputs, how.seed)
     parts = []
     for target in torch.split(truth, CHUNK):
-        layer = _chosen(model, target, inputs) if shared is None else shared
+        coefficients = None
+        if kind in ("basis", "chosen") and model.encoder is not None:
+            with torch.no_grad():
+                coefficients = model.encoder(target)
+        layer = _chosen(model, coefficients, inputs) if shared is None else shared
 
         def render(z: Tensor, layer: nn.Module = layer) -> Tensor:
             return model.generator.synthesise(layer(z))
@@ -95,7 +99,7 @@ def compress(
         loss = PictureLoss(render, target, bf16=how.bf16)
         found = restarts(
             loss,
-            _starts(model, kind, layer, target, how),
+            _starts(model, kind, layer, target, coefficients, how),
             how.settings,
             how.report,
             precise=replace(loss, bf16=False),
@@ -106,22 +110,24 @@ def compress(
     return Outcome(made, psnrs(made, truth))
 
 
-@torch.no_grad()
-def _chosen(model: Model, target: Tensor, inputs: int | None) -> ChosenLinear:
-    if model.basis is None or model.scales is None or model.encoder is None:
+def _chosen(model: Model, coefficients: Tensor | None, inputs: int | None) -> ChosenLinear:
+    if model.basis is None or model.scales is None or coefficients is None:
         raise UsageError("first layer: this model has no learned basis with an encoder; choose another")
-    coefficients = model.encoder(target)
     return ChosenLinear.of(model.basis, model.scales, coefficients, inputs or coefficients.shape[1])
 
 
 def _starts(
-    model: Model, kind: FirstLayer | Literal["chosen"], layer: nn.Module, target: Tensor, how: How
+    model: Model,
+    kind: FirstLayer | Literal["chosen"],
+    layer: nn.Module,
+    target: Tensor,
+    coefficients: Tensor | None,
+    how: How,
 ) -> list[Tensor]:
     if isinstance(layer, ChosenLinear):
-        if model.encoder is None:
+        if coefficients is None:
             return [start("zero", len(target), layer.inputs).to(target.device)]
-        with torch.no_grad():
-            return [layer.latents(model.encoder(target))]
+        return [layer.latents(coefficients)]
     size = (
         model.generator.latent_dim
         if kind == "trained"

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from ganic.entropy import MAX_SUPPORT, SymbolDecoder, SymbolEncoder, SymbolTables
 from ganic.errors import ModelFormatError
-from ganic.ganz.basis import SMOOTH
+from ganic.ganz.basis import POSITIONS, SMOOTH
 from ganic.ganz.generator import SIDE
 
 LEVELS = 64
@@ -117,7 +117,7 @@ class LatentPrior:
 
     def __post_init__(self) -> None:
         check_tables(self.tables)
-        if self.levels.ndim != 2 or self.levels.shape[1] != GROUPS[-1] or self.levels.dtype != np.int16:
+        if self.levels.ndim != 2 or self.levels.shape[1] != POSITIONS or self.levels.dtype != np.int16:
             raise _bad(f"levels are {self.levels.dtype} of shape {self.levels.shape}")
         if self.shifts.shape != (BINS, BINS) or self.shifts.dtype != np.int8:
             raise _bad(f"shifts are {self.shifts.dtype} of shape {self.shifts.shape}")
@@ -209,7 +209,7 @@ class FrequencyCoder(ActivityCoder):
     first = 1
 
     def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
-        return tiles.reshape(len(tiles), -1, GROUPS[-1])
+        return tiles.reshape(len(tiles), -1, POSITIONS)
 
     def _neighbourhood(self, sizes: Integers) -> Integers:
         everywhere: Integers = np.broadcast_to(sizes.sum(axis=1, keepdims=True), sizes.shape)
@@ -226,7 +226,7 @@ class PlaceCoder(ActivityCoder):
         super().__init__(prior, step)
 
     def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
-        return tiles.reshape(len(tiles), -1, GROUPS[-1]).swapaxes(1, 2)
+        return tiles.reshape(len(tiles), -1, POSITIONS).swapaxes(1, 2)
 
     def _neighbourhood(self, sizes: Integers) -> Integers:
         picture = np.pad(sizes.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from ganic.entropy import MAX_SUPPORT, SymbolTables, calibrated_tables
 from ganic.errors import UsageError
-from ganic.ganz.basis import SMOOTH
+from ganic.ganz.basis import POSITIONS, SMOOTH
 from ganic.ganz.latent_coder import (
     BINS,
-    GROUPS,
     LEVELS,
     RATIO,
     SMALLEST_SCALE,
@@ -53,7 +52,7 @@ def fit_levels(
     if not len(coefficients) or not np.isfinite(coefficients).all():
         raise UsageError("latent prior: no coefficients to learn from, or not finite ones")
     scale = math.sqrt(2.0) * np.abs(coefficients).mean(axis=0, dtype=np.float64) / first_step
-    scale = scale.reshape(-1, GROUPS[-1])
+    scale = scale.reshape(-1, POSITIONS)
     if local:
         scale[SMOOTH:] = scale[SMOOTH:].mean(axis=1, keepdims=True)
     levels = np.round(np.log(np.maximum(scale, 1e-6) / SMALLEST_SCALE) / math.log(RATIO))

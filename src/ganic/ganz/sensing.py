@@ -22,6 +22,13 @@ from ganic.ganz.measurements import Measurement
 from ganic.ganz.search import restarts, search
 
 
+def check_size(measurement: Measurement, generator: Generator) -> None:
+    """Raises UsageError unless the generator's pictures are what is measured."""
+    expected = 3 * generator.image_size**2
+    if measurement.numbers != expected:
+        raise UsageError(f"measurements: of pictures of {measurement.numbers} numbers, not of {expected}")
+
+
 @dataclass(frozen=True)
 class Recovered:
     """What a recovery gave."""
@@ -49,11 +56,7 @@ class Recovery:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        expected = 3 * self.generator.image_size**2
-        if self.measurement.numbers != expected:
-            raise UsageError(
-                f"measurements: of pictures of {self.measurement.numbers} numbers, not of {expected}"
-            )
+        check_size(self.measurement, self.generator)
         if not self.prior >= 0:
             raise UsageError(f"prior: {self.prior} is no weight; give 0 or more")
 

@@ -21,7 +21,7 @@ from ganic.ganz.basis import POSITIONS, SMOOTH, KroneckerBasis
 from ganic.ganz.budget import Clock, Found, Report, Settings, check_finite
 from ganic.ganz.generator import Generator
 from ganic.ganz.measurements import Measurement
-from ganic.ganz.sensing import Recovered
+from ganic.ganz.sensing import Recovered, check_size
 
 WEIGHT = 0.001
 """Of the largest correlation |J^T A^T (y - A G(0))|, J being G's derivative at 0."""
@@ -59,11 +59,7 @@ class SparseRecovery:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        expected = 3 * self.generator.image_size**2
-        if self.measurement.numbers != expected:
-            raise UsageError(
-                f"measurements: of pictures of {self.measurement.numbers} numbers, not of {expected}"
-            )
+        check_size(self.measurement, self.generator)
         if not self.basis.local:
             raise UsageError("sparse recovery: this model's basis is not local; use the Gaussian prior")
         if not self.weight > 0:
@@ -88,7 +84,7 @@ class SparseRecovery:
 
     def steepness(self) -> Tensor:
         """The largest eigenvalue of J^T A^T A J at zero, for each row alike [1, 1]: power iteration."""
-        zero = self.y.new_zeros(1, self.basis.width * POSITIONS)
+        zero = self.y.new_zeros(1, self.generator.h0_size)
         origin = self.measured(zero)
         direction = self.back(zero, self.y[:1] - origin)
         value = zero[:, :1]
@@ -107,7 +103,7 @@ def recover_sparse(problem: SparseRecovery, settings: Settings, report: Report |
     Ctrl-C ends it early with what there is.  Raises TrainingError if a residual is not finite.
     """
     clock = Clock(settings, report)
-    z = problem.y.new_zeros(len(problem.y), problem.basis.width * POSITIONS)
+    z = problem.y.new_zeros(len(problem.y), problem.generator.h0_size)
     penalised = torch.ones_like(z[:1])
     penalised[:, : SMOOTH * POSITIONS] = 0
     with torch.no_grad():
