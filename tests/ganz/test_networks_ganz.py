@@ -165,8 +165,9 @@ def test_a_local_basis_is_its_formula() -> None:
     assert torch.equal(basis.sizes(z), z.abs() * unit.flatten())
 
 
-def test_an_untrained_local_encoder_inverts_basis_and_direct_path() -> None:
-    generator = Generator(4, 64, width=192, direct=True, init="preserving")
+@pytest.mark.parametrize("lapped", [False, True])
+def test_an_untrained_local_encoder_inverts_basis_and_direct_path(lapped: bool) -> None:
+    generator = Generator(4, 64, width=192, direct=True, lapped=lapped, init="preserving")
     objective = ReconstructionObjective(generator, None, encoder_features=4, local=True)
     with torch.no_grad():
         generator.last.weight.zero_()

@@ -5,10 +5,16 @@ of its block: the two-dimensional cosine transform of three opponent colours.  W
 codes pictures before its first training step, about as well as JPEG's transform does, and its convolutions
 learn what that misses; without it they learn cosines first, which takes them thousands of steps.
 
-Kernels cover the neighbouring blocks as well, with zeros to begin with: blocks learn to overlap.
+Kernels cover the neighbouring blocks as well, with zeros to begin with: blocks learn to overlap.  A lapped
+path overlaps from the start: pictures are mixed across the borders between blocks before their blocks are
+transformed, and back afterwards (Tran, Liang and Tu, "Lapped transform via time-domain pre- and
+post-filtering", IEEE Trans. Signal Processing 51(6), 2003), which codes 0.3 dB better in each direction than
+blocks alone and leaves a coarse quantiser no border to show.  The picture's own edges are mixed with nothing.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -39,41 +45,93 @@ def block_transform(channels: int, side: int) -> Tensor:
     return found
 
 
-def deviations(channels: int, side: int) -> Tensor:
+def mixing(side: int) -> Tensor:
+    """What mixes the ``side`` pixels around a border between blocks [side, side], orthogonal (float64).
+
+    Sums of mirrored pixels stay as they are, so constants do; differences go through J C2' C4 J, which makes
+    the cosine transform of the mixed blocks Malvar's lapped orthogonal transform.
+    """
+    half = side // 2
+    one = torch.eye(half, dtype=torch.float64)
+    mirror = one.flip(0)
+    k = torch.arange(half, dtype=torch.float64) + 0.5
+    fourth = torch.cos(math.pi / half * torch.outer(k, k)) * math.sqrt(2 / half)
+    differences = mirror @ dct(half).T @ fourth @ mirror
+    sums = torch.cat([one, mirror], dim=1)
+    others = torch.cat([mirror, -one], dim=1)
+    return (sums.T @ sums + others.T @ differences @ others) / 2
+
+
+def _rows(side: int, lapped: bool) -> Tensor:
+    """The transform's functions along one direction, by frequency [side, side or 2 side]."""
+    if not lapped:
+        return dct(side)
+    left, right = dct(side).chunk(2, dim=1)
+    before, after = mixing(side).chunk(2)  # a block's halves lie after its first border and before its second
+    return torch.cat([left @ after, right @ before], dim=1)
+
+
+def mix(x: Tensor, mixer: Tensor) -> Tensor:
+    """Pictures [n, c, h, w], float32, with the pixels around every inner border between blocks mixed by
+    ``mixer`` [side, side], first along rows, then along columns."""
+    side = mixer.shape[0]
+    half = side // 2
+    with torch.autocast(x.device.type, enabled=False):
+        for _ in range(2):
+            inner = x[..., half:-half]
+            mixed = (inner.reshape(*inner.shape[:-1], -1, side) @ mixer.T).reshape(inner.shape)
+            x = torch.cat([x[..., :half], mixed, x[..., -half:]], dim=-1).mT
+    return x
+
+
+def deviations(channels: int, side: int, *, lapped: bool = False) -> Tensor:
     """Standard deviations [channels] of the coefficients of photographs; brightness's where there is none."""
     bands = _bands(channels, side)
     found = torch.full((channels,), CONTRAST * len(separable.COLOURS) ** 0.5, dtype=torch.float64)
-    found[: len(bands)] = separable.deviations(dct(side), bands, CONTRAST)
+    found[: len(bands)] = separable.deviations(_rows(side, lapped), bands, CONTRAST)
     return found
 
 
 class Synthesis(nn.Module):
     """h0 [n, width, 8, 8] -> [n, 3, size, size]; channels of h0 have a variance near one."""
 
-    def __init__(self, width: int, image_size: int, positions: int) -> None:
+    mixer: Tensor | None
+
+    def __init__(self, width: int, image_size: int, positions: int, *, lapped: bool = False) -> None:
         super().__init__()
         self.side = image_size // positions
         self.conv = nn.Conv2d(width, 3 * self.side**2, 3, padding=1, bias=False)
-        kernel = block_transform(width, self.side) * deviations(width, self.side)[:, None, None, None]
+        kernel = block_transform(width, self.side)
+        kernel *= deviations(width, self.side, lapped=lapped)[:, None, None, None]
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.weight[:, :, 1, 1] = kernel.flatten(1).mT.float() * STORED
+        self.register_buffer("mixer", mixing(self.side).T.float() if lapped else None, persistent=False)
+
+    @property
+    def lapped(self) -> bool:
+        return self.mixer is not None
 
     def forward(self, h0: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(h0 / STORED), self.side)
+        picture = F.pixel_shuffle(self.conv(h0 / STORED), self.side).float()
+        return picture if self.mixer is None else mix(picture, self.mixer)
 
 
 class Analysis(nn.Module):
     """Pictures around zero [n, 3, size, size] -> orthonormal coefficients [n, width, 8, 8]."""
 
-    def __init__(self, width: int, image_size: int, positions: int) -> None:
+    mixer: Tensor | None
+
+    def __init__(self, width: int, image_size: int, positions: int, *, lapped: bool = False) -> None:
         super().__init__()
         self.side = image_size // positions
         self.conv = nn.Conv2d(3 * self.side**2, width, 3, padding=1, bias=False)
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.weight[:, :, 1, 1] = block_transform(width, self.side).flatten(1).float() * STORED
+        self.register_buffer("mixer", mixing(self.side).float() if lapped else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        coefficients: Tensor = self.conv(F.pixel_unshuffle(x / STORED, self.side))
+        mixed = x if self.mixer is None else mix(x, self.mixer)
+        coefficients: Tensor = self.conv(F.pixel_unshuffle(mixed / STORED, self.side))
         return coefficients

@@ -28,6 +28,7 @@ class Encoder(nn.Module):
     """Pictures [n, 3, size, size] in [0, 1] -> coefficients [n, width * 64] for `KroneckerBasis`.
 
     ``direct``: for a generator with a direct path; the encoder then starts as that path's inverse.
+    ``lapped``: for a path whose blocks overlap.
     ``local``: for a local basis.
     """
 
@@ -38,6 +39,7 @@ class Encoder(nn.Module):
         features: int = FEATURES,
         *,
         direct: bool = False,
+        lapped: bool = False,
         local: bool = False,
     ) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class Encoder(nn.Module):
         self.space = nn.Parameter(cosines())
         self.units: Tensor
         self.register_buffer("units", units(width, local=local), persistent=False)
-        self.direct = Analysis(width, image_size, SIDE) if direct else None
+        self.direct = Analysis(width, image_size, SIDE, lapped=lapped) if direct else None
         if direct:
             with torch.no_grad():
                 self.last.weight.mul_(QUIET)

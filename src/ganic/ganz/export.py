@@ -47,6 +47,7 @@ def export_run(
         table.direct,
         table.narrowing,
         table.local,
+        table.lapped,
     )
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)

@@ -72,6 +72,7 @@ class Generator(nn.Module):
             much faster.
         direct: whether a linear path (`ganic.ganz.direct`) is added to the last convolution's output, which
             then starts small.  Not the paper's.
+        lapped: whether the blocks of that path overlap.
 
     Raises UsageError for an impossible size.
     """
@@ -85,6 +86,7 @@ class Generator(nn.Module):
         *,
         narrowing: Sequence[int] = (),
         direct: bool = False,
+        lapped: bool = False,
     ) -> None:
         super().__init__()
         steps = math.log2(image_size / SIDE) if image_size > SIDE else 0.0
@@ -104,7 +106,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1, bias=False)
         if init == "preserving":
             preserve_variance(self)
-        self.direct = Synthesis(width, image_size, SIDE) if direct else None
+        self.direct = Synthesis(width, image_size, SIDE, lapped=lapped) if direct else None
         if direct:
             with torch.no_grad():
                 self.last.weight.mul_(QUIET)
@@ -137,7 +139,7 @@ class Generator(nn.Module):
         for block in self.blocks[cut:]:
             x = block(x, base)
         picture = F.elu(self.last(x))
-        return picture if self.direct is None else picture.float() + self.direct(base).float() + 0.5
+        return picture if self.direct is None else picture.float() + self.direct(base) + 0.5
 
 
 def preserve_variance(module: nn.Module) -> None:

@@ -56,6 +56,8 @@ class Config:
     """Channels of the generator's blocks, where they are not ``width`` in all."""
     local: bool = False
     """Whether the basis is local, see `ganic.ganz.basis`."""
+    lapped: bool = False
+    """Whether the blocks of the direct path overlap."""
     price: float = 1e-3
     """Squared error ([0, 1] pixels) that a bit is worth at step index 0; grows as the step squared."""
     best_step: int = 0
@@ -74,13 +76,23 @@ class Config:
     def generator(self) -> Generator:
         """The generator, untrained."""
         return Generator(
-            self.latent_dim, self.image_size, self.width, narrowing=self.narrowing, direct=self.direct
+            self.latent_dim,
+            self.image_size,
+            self.width,
+            narrowing=self.narrowing,
+            direct=self.direct,
+            lapped=self.lapped,
         )
 
     def encoder(self) -> Encoder:
         """The encoder, untrained."""
         return Encoder(
-            self.image_size, self.width, self.encoder_features, direct=self.direct, local=self.local
+            self.image_size,
+            self.width,
+            self.encoder_features,
+            direct=self.direct,
+            lapped=self.lapped,
+            local=self.local,
         )
 
     def basis(self) -> KroneckerBasis:

@@ -29,6 +29,7 @@ class GanzTable(Table):
     local: bool = False  # reconstruction: whether the basis is local, see basis.py
     init: Init = "torch"  # "preserving" converges faster
     direct: bool = False  # a linear path from h0 to the picture, see direct.py; not the paper's
+    lapped: bool = False  # whether that path's blocks overlap
     gamma: Annotated[float, Field(gt=0)] = 0.5  # BEGAN's diversity ratio
     gain: Annotated[float, Field(gt=0)] = 1e-3  # BEGAN's lambda_k
     distortion: Annotated[float, Field(gt=0)] = (
@@ -61,6 +62,7 @@ def build(recipe: Recipe) -> Objective:
         table.init,
         narrowing=table.narrowing,
         direct=table.direct,
+        lapped=table.lapped,
     )
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None

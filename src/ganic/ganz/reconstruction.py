@@ -93,13 +93,19 @@ class ReconstructionObjective:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.basis = KroneckerBasis(generator.width, local=local)
-        direct = generator.direct is not None
+        path = generator.direct
+        lapped = path is not None and path.lapped
         self.encoder = Encoder(
-            generator.image_size, generator.width, encoder_features, direct=direct, local=local
+            generator.image_size,
+            generator.width,
+            encoder_features,
+            direct=path is not None,
+            lapped=lapped,
+            local=local,
         )
         spread = torch.ones(generator.width)
-        if generator.direct is not None:
-            spread = deviations(generator.width, generator.direct.side).float()
+        if path is not None:
+            spread = deviations(generator.width, path.side, lapped=lapped).float()
         self.scales = LearnedScales((GAIN * spread).repeat_interleave(POSITIONS))
         with torch.no_grad():
             self.basis.channels.div_(GAIN * spread)  # h0 begins at the size the generator is made for
