@@ -197,19 +197,28 @@ def regions_of(
     )
 
 
-def decode(data: File, *, fidelity: float = 0.0, precision: Precision = "auto") -> Image.Image:
+def decode(
+    data: File,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    fidelity: float = 0.0,
+    precision: Precision = "auto",
+) -> Image.Image:
     """The picture in a .ganic file, mode RGB or RGBA, with its ICC profile, EXIF and XMP data in ``info``.
 
-    ``fidelity`` 0 gives the most realistic picture, 1 the one with the least distortion (smoother).
+    The file says which installed model made it; ``model`` is the path of its model file where no folder of
+    models has it.  ``fidelity`` 0 gives the most realistic picture, 1 the one with the least distortion
+    (smoother).
 
     Raises a StreamError if the file is damaged, MismatchError if its symbols are not those that were encoded,
-    ModelMissingError if the model that made it is not installed.
+    ModelMissingError if the model that made it is not installed, or not the one given.
     """
     if not 0 <= fidelity <= 1:
         raise UsageError(f"fidelity: {fidelity} is not within 0 .. 1; 0 is the most realistic")
     file = read_file(data)
-    with_model = load_codec(bitstream.read_header(file).model_id, precision)
-    return with_model.decode(file, fidelity=fidelity)
+    header = bitstream.read_header(file)
+    codec = load_codec(header.model_id if model is None else model, precision)
+    return codec.decode(file, fidelity=fidelity)
 
 
 def info(data: File) -> Info:
@@ -247,13 +256,14 @@ def info(data: File) -> Info:
     )
 
 
-def verify(data: File) -> None:
-    """Decode every symbol of a .ganic file and compare their checksum; raises as `decode` does.
+def verify(data: File, *, model: str | os.PathLike[str] | None = None) -> None:
+    """Decode every symbol of a .ganic file and compare their checksum; arguments and errors as of `decode`.
 
     The picture itself is not computed, so this takes a fraction of the time.
     """
     file = read_file(data)
-    load_codec(bitstream.read_header(file).model_id, "auto").verify(file)
+    header = bitstream.read_header(file)
+    load_codec(header.model_id if model is None else model, "auto").verify(file)
 
 
 def generate(

@@ -217,6 +217,22 @@ def test_compare_draws_a_figure(run: Run, picture: Path) -> None:
     assert not list(Path().glob("a.png")) and not list(Path().glob("page.html"))
 
 
+def test_a_model_that_no_folder_has_is_given_by_path(
+    run: Run, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANIC_MODELS", "")
+    tiny = str(GOLDEN / "tiny.safetensors")
+    assert run("encode", "photo.png", "--model", tiny, "--quality", "60").exit_code == 0
+    assert run("decode", "photo.ganic", "-o", "x.png").exit_code == 3
+    assert run("verify", "photo.ganic").exit_code == 3
+    assert run("decode", "photo.ganic", "--model", tiny, "-o", "x.png").exit_code == 0
+    assert "model by path (" in run("verify", "photo.ganic", "--model", tiny, "-v").stderr
+    other = run("decode", "photo.ganic", "--model", "photo", "-o", "y.png")
+    assert other.exit_code == 3 and "made with model" in other.stderr and not Path("y.png").exists()
+    made = run("compare", "photo.png", "--model", tiny, "--quality", "60", "--against", "jpeg")
+    assert made.exit_code == 0, made.stderr
+
+
 def test_compare_takes_a_file_as_it_is(run: Run, picture: Path) -> None:
     encode(run, "photo.png", "--quality", "20")
     digest = hashlib.sha256(Path("photo.ganic").read_bytes()).hexdigest()

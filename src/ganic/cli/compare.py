@@ -115,7 +115,12 @@ def command(
         )
     else:
         data = jobs.read(coded)
-    decoded = _api.decode(data, fidelity=fidelity, precision=cast("Precision", precision)).convert("RGB")
+    decoded = _api.decode(
+        data,
+        model=model if coded is None else None,
+        fidelity=fidelity,
+        precision=cast("Precision", precision),
+    ).convert("RGB")
     if decoded.size != picture.image.size:
         raise click.UsageError(f"{coded} has {decoded.width}x{decoded.height} pixels, {original} not.")
     found = _api.info(data)
@@ -199,7 +204,7 @@ def _page(original: str, picture: Picture, codings: list[Coding], found: Info) -
         lead=f"{found.width} x {found.height} pixels at {found.bpp:.3f} bits per pixel: "
         "the best picture of each codec in that many bytes.",
         remarks=remarks,
-        footnote=f"Made by ganic {__version__}, model {found.model} ({found.model_id}).",
+        footnote=f"Made by ganic {__version__}, model {found.model or 'by path'} ({found.model_id}).",
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     metavar="0..1",
     help="0: most realistic. 1: least distortion, smoother.",
 )
+@options.decoding_model_option
 @options.precision_option
 @options.status_options
 def command(
@@ -43,6 +44,7 @@ def command(
     recursive: bool,
     suffix: str | None,
     fidelity: float,
+    model: str | None,
     precision: str,
     as_json: bool,
     quiet: bool,
@@ -71,7 +73,7 @@ def command(
         started = time.perf_counter()
         data = jobs.read(job.source)
         header = bitstream.read_header(data)
-        image = _api.decode(data, fidelity=fidelity, precision=cast("Precision", precision))
+        image = _api.decode(data, model=model, fidelity=fidelity, precision=cast("Precision", precision))
         decoded = time.perf_counter() - started
         jobs.write(job, lambda file: picture_files.save(image, file, kinds[job.target], job.target), force)
         pixels = header.width * header.height

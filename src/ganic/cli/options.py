@@ -163,6 +163,12 @@ def model_option(command: F) -> F:
     )(command)
 
 
+def decoding_model_option(command: F) -> F:
+    return click.option(
+        "--model", help="Path of the model file that made the file, where no folder of models has it."
+    )(command)
+
+
 def precision_option(command: F) -> F:
     return click.option(
         "--precision",
