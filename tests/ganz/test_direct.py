@@ -8,7 +8,7 @@ import scipy.fft
 import torch
 
 from ganic.ganz import direct
-from ganic.ganz.direct import Analysis, Synthesis, block_transform, dct, deviations, mix, mixing
+from ganic.ganz.direct import Analysis, Synthesis, block_transform, dct, deviations, mix, mixer, mixing
 from ganic.ganz.encoder import GAIN
 from ganic.ganz.generator import Generator
 from ganic.ganz.reconstruction import ReconstructionObjective
@@ -53,20 +53,20 @@ def test_overlapping_codes_better(side: int, block: float, lapped: float) -> Non
 
 
 def test_mixing_is_orthogonal_keeps_constants_and_leaves_the_edges() -> None:
-    mixer = mixing(8)
-    torch.testing.assert_close(mixer @ mixer.mT, torch.eye(8, dtype=torch.float64), atol=1e-12, rtol=0)
-    flat = torch.full((1, 3, 32, 32), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(mix(flat, mixer), flat)
-    picture = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
-    picture[..., 12, 12:20] = torch.arange(8, dtype=torch.float64)
-    mixed = mix(picture, mixer)
-    # Row 12 and the columns are around borders at 16 and at 8: both directions are mixed there.
-    expected = torch.outer(mixer[:, 0], mixer @ torch.arange(8, dtype=torch.float64))
+    one, whole = mixing(8), mixer(32, 8)
+    torch.testing.assert_close(one @ one.mT, torch.eye(8, dtype=torch.float64), atol=1e-12, rtol=0)
+    flat = torch.full((1, 3, 32, 32), 0.3)
+    torch.testing.assert_close(mix(flat, whole), flat)
+    picture = torch.zeros(1, 1, 32, 32)
+    picture[..., 12, 12:20] = torch.arange(8.0)
+    mixed = mix(picture, whole)
+    # Row 12 is the first of those around the border at 16, as columns 12 to 19 are.
+    expected = torch.outer(one[:, 0], one @ torch.arange(8, dtype=torch.float64)).float()
     torch.testing.assert_close(mixed[0, 0, 12:20, 12:20], expected)
     assert not mixed[..., :12, :].any() and not mixed[..., 20:, :].any()
-    corner = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
+    corner = torch.zeros(1, 1, 32, 32)
     corner[..., :4, :4] = 1
-    assert torch.equal(mix(corner, mixer), corner)
+    assert torch.equal(mix(corner, whole), corner)
 
 
 @pytest.mark.parametrize("lapped", [False, True])

@@ -71,17 +71,19 @@ def _rows(side: int, lapped: bool) -> Tensor:
     return torch.cat([left @ after, right @ before], dim=1)
 
 
+def mixer(size: int, side: int) -> Tensor:
+    """What mixes the pixels around every inner border of a row of ``size`` pixels [size, size], float32."""
+    whole = torch.eye(size, dtype=torch.float64)
+    for border in range(side, size, side):
+        around = slice(border - side // 2, border + side // 2)
+        whole[around, around] = mixing(side)
+    return whole.float()
+
+
 def mix(x: Tensor, mixer: Tensor) -> Tensor:
-    """Pictures [n, c, h, w], float32, with the pixels around every inner border between blocks mixed by
-    ``mixer`` [side, side], first along rows, then along columns."""
-    side = mixer.shape[0]
-    half = side // 2
+    """Pictures [n, c, size, size], float32, their rows and columns mixed by ``mixer`` [size, size]."""
     with torch.autocast(x.device.type, enabled=False):
-        for _ in range(2):
-            inner = x[..., half:-half]
-            mixed = (inner.reshape(*inner.shape[:-1], -1, side) @ mixer.T).reshape(inner.shape)
-            x = torch.cat([x[..., :half], mixed, x[..., -half:]], dim=-1).mT
-    return x
+        return mixer @ x @ mixer.mT
 
 
 def deviations(channels: int, side: int, *, lapped: bool = False) -> Tensor:
@@ -106,7 +108,7 @@ class Synthesis(nn.Module):
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.weight[:, :, 1, 1] = kernel.flatten(1).mT.float() * STORED
-        self.register_buffer("mixer", mixing(self.side).T.float() if lapped else None, persistent=False)
+        self.register_buffer("mixer", mixer(image_size, self.side).T if lapped else None, persistent=False)
 
     @property
     def lapped(self) -> bool:
@@ -129,7 +131,7 @@ class Analysis(nn.Module):
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.weight[:, :, 1, 1] = block_transform(width, self.side).flatten(1).float() * STORED
-        self.register_buffer("mixer", mixing(self.side).float() if lapped else None, persistent=False)
+        self.register_buffer("mixer", mixer(image_size, self.side) if lapped else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = x if self.mixer is None else mix(x, self.mixer)

@@ -55,7 +55,8 @@ class Block(nn.Module):
         y = upsampled_conv(x, self.first.weight[:, :inputs])
         if self.first.in_channels > inputs:
             y = y + enlarged_conv(h0, self.first.weight[:, inputs:], 2 * x.shape[2] // h0.shape[2])
-        return F.elu(self.second(F.elu(y)))
+        # In place: at full size, memory is what a search waits for.
+        return F.elu(self.second(F.elu(y, inplace=True)), inplace=True)
 
 
 class Generator(nn.Module):
