@@ -216,9 +216,7 @@ def decode(
     if not 0 <= fidelity <= 1:
         raise UsageError(f"fidelity: {fidelity} is not within 0 .. 1; 0 is the most realistic")
     file = read_file(data)
-    header = bitstream.read_header(file)
-    codec = load_codec(header.model_id if model is None else model, precision)
-    return codec.decode(file, fidelity=fidelity)
+    return _decoder(file, model, precision).decode(file, fidelity=fidelity)
 
 
 def info(data: File) -> Info:
@@ -262,8 +260,7 @@ def verify(data: File, *, model: str | os.PathLike[str] | None = None) -> None:
     The picture itself is not computed, so this takes a fraction of the time.
     """
     file = read_file(data)
-    header = bitstream.read_header(file)
-    load_codec(header.model_id if model is None else model, "auto").verify(file)
+    _decoder(file, model, "auto").verify(file)
 
 
 def generate(
@@ -312,6 +309,11 @@ def load_codec(model: str | os.PathLike[str] | bytes, precision: Precision = "au
     """The codec of a model given by name, path or id, loaded once per model file and precision."""
     found = models.find(model)
     return _load(found.path, found.digest, found.system, precision)
+
+
+def _decoder(file: bytes, model: str | os.PathLike[str] | None, precision: Precision) -> FileCodec:
+    """The codec given, or that of the installed model that the file names; a codec refuses others' files."""
+    return load_codec(bitstream.read_header(file).model_id if model is None else model, precision)
 
 
 @functools.lru_cache(maxsize=4)

@@ -84,16 +84,9 @@ class CompactModel(nn.Module):
         super().__init__()
         a = architecture
         low, high = GAIN_RANGE
-        self.encoder = Encoder(a.latent, a.encoder_widths, a.encoder_blocks, selective=bool(a.classes))
-        self.generator = Generator(
-            a.latent,
-            a.generator_widths,
-            a.generator_blocks,
-            a.noise,
-            a.generator_up,
-            a.label_channels,
-            a.taper,
-        )
+        config = a.config()
+        self.encoder = Encoder(**config["encoder"])
+        self.generator = Generator(**config["generator"])
         self.prior = Prior(a.latent, a.hyper, a.features, a.hidden, a.context)
         self.gain = QualityTable(a.latent, torch.linspace(math.log(low), math.log(high), ANCHORS) / GAIN_UNIT)
         # Neighbours tell about half of what a coefficient will be.

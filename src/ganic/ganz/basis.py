@@ -54,11 +54,7 @@ class KroneckerBasis(nn.Module):
         # quantiser.
         with torch.autocast(coefficients.device.type, enabled=False):
             z = (coefficients.float() * self.units).view(-1, self.width, POSITIONS)
-            if self.local:
-                placed = torch.cat([z[:, :SMOOTH] @ self.space.mT, z[:, SMOOTH:]], dim=1)
-            else:
-                placed = z @ self.space.mT
-            return (self.channels @ placed).flatten(1) + self.mean
+            return (self.channels @ turned(z, self.space.mT, local=self.local)).flatten(1) + self.mean
 
     def sizes(self, coefficients: Tensor) -> Tensor:
         """How large coefficients [n, width * 64], or their standard deviations, are in one common unit."""
@@ -142,6 +138,14 @@ class NestedLinear(ChosenLinear):
             raise UsageError(f"first layer: a latent of {inputs} numbers; 1 to {len(scales)} are possible")
         order = torch.argsort(basis.sizes(scales), descending=True, stable=True)
         super().__init__(basis, scales, order[None, :inputs])
+
+
+def turned(z: Tensor, matrix: Tensor, *, local: bool) -> Tensor:
+    """[n, width, 64] times a matrix [64, 64] between positions and frequencies; of a local basis only the
+    smooth channels are."""
+    if not local:
+        return z @ matrix
+    return torch.cat([z[:, :SMOOTH] @ matrix, z[:, SMOOTH:]], dim=1)
 
 
 def units(width: int, *, local: bool) -> Tensor:

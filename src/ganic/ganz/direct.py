@@ -73,17 +73,17 @@ def _rows(side: int, lapped: bool) -> Tensor:
 
 def mixer(size: int, side: int) -> Tensor:
     """What mixes the pixels around every inner border of a row of ``size`` pixels [size, size], float32."""
-    whole = torch.eye(size, dtype=torch.float64)
+    whole, one = torch.eye(size, dtype=torch.float64), mixing(side)
     for border in range(side, size, side):
         around = slice(border - side // 2, border + side // 2)
-        whole[around, around] = mixing(side)
+        whole[around, around] = one
     return whole.float()
 
 
-def mix(x: Tensor, mixer: Tensor) -> Tensor:
-    """Pictures [n, c, size, size], float32, their rows and columns mixed by ``mixer`` [size, size]."""
+def mix(x: Tensor, matrix: Tensor) -> Tensor:
+    """Pictures [n, c, size, size], float32, their rows and columns mixed by ``matrix`` [size, size]."""
     with torch.autocast(x.device.type, enabled=False):
-        return mixer @ x @ mixer.mT
+        return matrix @ x @ matrix.mT
 
 
 def deviations(channels: int, side: int, *, lapped: bool = False) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganic.ganz.basis import SMOOTH, cosines, units
+from ganic.ganz.basis import cosines, turned, units
 from ganic.ganz.direct import Analysis
 from ganic.ganz.generator import QUIET, SIDE, WIDTH
 
@@ -68,9 +68,5 @@ class Encoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if self.direct is not None:  # in float32: bf16 would be coarser than the finest quantiser
                 y = y + self.direct(x)
-            y = y.flatten(2) * GAIN
-            if self.placed:
-                y = torch.cat([y[:, :SMOOTH] @ self.space, y[:, SMOOTH:]], dim=1)
-            else:
-                y = y @ self.space
+            y = turned(y.flatten(2) * GAIN, self.space, local=self.placed)
             return y.flatten(1) / self.units

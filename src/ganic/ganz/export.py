@@ -10,8 +10,7 @@ from ganic import models
 from ganic.errors import TrainingError
 from ganic.ganz import model as model_file
 from ganic.ganz.making import Say, make
-from ganic.ganz.model import Config
-from ganic.ganz.recipe import GanzTable
+from ganic.ganz.recipe import GanzTable, config_of
 from ganic.training import checkpoint, distributed
 from ganic.training.data import PictureBatches
 from ganic.training.recipes import Recipe
@@ -37,21 +36,9 @@ def export_run(
     if recipe.system != "ganz":
         raise TrainingError(f"{run_dir}: is a run of the system {recipe.system!r}, not of ganz")
     table = recipe.objective_as(GanzTable)
-    config = Config(
-        table.latent_dim,
-        recipe.crop,
-        table.width,
-        table.encoder_features,
-        table.fit,
-        min(table.overlap, recipe.crop // 2),
-        table.direct,
-        table.narrowing,
-        table.local,
-        table.lapped,
-    )
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)
-    model = make(weights, config, pictures, rd_steps=table.search_steps, say=say)
+    model = make(weights, config_of(recipe), pictures, rd_steps=table.search_steps, say=say)
     return model_file.save(output, name, model, card=card, overwrite=True)
 
 

@@ -30,7 +30,7 @@ from ganic.entropy import SymbolTables
 from ganic.errors import ModelError, ModelFormatError, UsageError
 from ganic.ganz.basis import KroneckerBasis, NestedLinear
 from ganic.ganz.encoder import Encoder
-from ganic.ganz.generator import Generator
+from ganic.ganz.generator import Generator, Init
 from ganic.ganz.latent_coder import RATIO, STEPS, LatentPrior, check_tables
 from ganic.ganz.layout import Fit
 from ganic.ganz.random_linear import latent_size, random_linear
@@ -73,12 +73,13 @@ class Config:
     def price_at(self, step: int) -> float:
         return float(self.price * RATIO ** (2 * step))
 
-    def generator(self) -> Generator:
+    def generator(self, init: Init = "torch") -> Generator:
         """The generator, untrained."""
         return Generator(
             self.latent_dim,
             self.image_size,
             self.width,
+            init,
             narrowing=self.narrowing,
             direct=self.direct,
             lapped=self.lapped,

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from ganic.errors import RecipeError
 from ganic.ganz.discriminator import Discriminator
-from ganic.ganz.generator import Generator, Init
+from ganic.ganz.generator import Init
 from ganic.ganz.latent_coder import STEPS
 from ganic.ganz.layout import Fit
+from ganic.ganz.model import Config
 from ganic.ganz.objective import BeganObjective
 from ganic.ganz.reconstruction import ReconstructionObjective
 from ganic.training.objective import Objective
@@ -48,6 +49,23 @@ class GanzTable(Table):
     )
 
 
+def config_of(recipe: Recipe) -> Config:
+    """What the exported model will say of itself."""
+    table = recipe.objective_as(GanzTable)
+    return Config(
+        table.latent_dim,
+        recipe.crop,
+        table.width,
+        table.encoder_features,
+        table.fit,
+        min(table.overlap, recipe.crop // 2),
+        table.direct,
+        table.narrowing,
+        table.local,
+        table.lapped,
+    )
+
+
 def build(recipe: Recipe) -> Objective:
     """The objective of a recipe; its crop is the picture size.  Raises RecipeError, UsageError."""
     table = recipe.objective_as(GanzTable)
@@ -55,15 +73,7 @@ def build(recipe: Recipe) -> Objective:
         raise RecipeError(
             f"{recipe.source}: objective.steps: {list(table.steps)} is no range within 0 to {STEPS - 1}"
         )
-    generator = Generator(
-        table.latent_dim,
-        recipe.crop,
-        table.width,
-        table.init,
-        narrowing=table.narrowing,
-        direct=table.direct,
-        lapped=table.lapped,
-    )
+    generator = config_of(recipe).generator(table.init)
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None
     objective: BeganObjective | ReconstructionObjective
