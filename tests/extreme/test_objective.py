@@ -1,4 +1,4 @@
-"""The compact objective: its two stages, and d term by term against plain arithmetic."""
+"""The compact objective: its three stages, and d term by term against plain arithmetic."""
 
 from __future__ import annotations
 
@@ -86,6 +86,22 @@ def test_the_distortion_stage_trains_everything(objective: Make) -> None:
     assert loss.item() == pytest.approx(float(torch.stack(list(parts.values())).sum()), rel=1e-5)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None for p in game.parameters("codec"))
+
+
+def test_the_joint_stage_trains_everything_in_the_game(objective: Make) -> None:
+    game = objective(stage="joint", texture=0.0, adversarial=0.3, matching=0.7)
+    assert game.players(0) == ("codec", "discriminator")
+    loss, stats = game.loss("codec", {"image": pictures()}, 0)
+    parts = ("rate", "mse", "shading", "perceptual", "adversarial", "matching")
+    assert loss.item() == pytest.approx(sum(float(stats[name].detach()) for name in parts), rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in game.parameters("codec"))
+    game.codec.zero_grad(set_to_none=True)
+    loss, stats = game.loss("discriminator", {"image": pictures()}, 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss) and "margin" in stats
+    assert all(p.grad is None for p in game.parameters("codec"))
+    assert all(p.grad is not None for p in game.parameters("discriminator"))
 
 
 def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> None:

@@ -4,13 +4,14 @@ Agustsson et al. 2019, Eq. (4) in both papers' numbering:
 
     min_{E, G}  L_GAN  +  lambda E[d(x, G(z))]  +  beta E[H(w-hat)]
 
-in two stages.  *distortion*: E, G and the entropy model minimise ``H + lambda(q) * 255^2 * d``, in bits per
-pixel, for a quality index q drawn anew for every picture: one model for all rates.  *adversarial*: E and the
-entropy model stay as they are, so files do not change; G plays against a multi-scale discriminator.
+in three stages, each of which may be the last.  *distortion*: E, G and the entropy model minimise
+``H + lambda(q) * 255^2 * d``, in bits per pixel, for a quality index q drawn anew for every picture: one
+model for all rates.  *joint*: the same with L_GAN, as the papers train.  *adversarial*: E and the entropy
+model stay as they are, so files do not change; G plays against a multi-scale discriminator.
 
-d is the same weighted sum in both: MSE, box-averaged MSE, perceptual distance and Wasserstein distortion.  In
-the first stage with MSE alone it is the papers' learned MSE baseline; in the second without L_GAN it makes
-that baseline's generator for given files.
+d is the same weighted sum in all: MSE, box-averaged MSE, perceptual distance and Wasserstein distortion.  In
+the first stage with MSE alone it is the papers' learned MSE baseline; in the last without L_GAN it makes that
+baseline's generator for given files.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Literal["distortion", "adversarial"] = "distortion"
+    stage: Literal["distortion", "joint", "adversarial"] = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Weight = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Weight = 6e-3  # the same at quality index 255; log-linear between
@@ -51,7 +52,7 @@ class CompactSettings(DistortionWeights):
     @property
     def plays(self) -> bool:
         """Whether there is a discriminator."""
-        return self.stage == "adversarial" and (self.adversarial > 0 or self.matching > 0)
+        return self.stage != "distortion" and (self.adversarial > 0 or self.matching > 0)
 
 
 class GenerativeCompression:
@@ -82,9 +83,8 @@ class GenerativeCompression:
                 self.networks["glance"] = self.glance
 
     def players(self, step: int) -> Sequence[str]:
-        if self.settings.stage == "distortion":
-            return ("codec",)
-        return ("generator", "discriminator") if self.settings.plays else ("generator",)
+        learner = "generator" if self.settings.stage == "adversarial" else "codec"
+        return (learner, "discriminator") if self.settings.plays else (learner,)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         if player == "codec":
@@ -99,7 +99,7 @@ class GenerativeCompression:
 
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         if player == "codec":
-            return self._distortion_stage(batch["image"])
+            return self._codec_turn(batch["image"])
         if player == "generator":
             return self._generator_turn(batch["image"])
         return self._discriminator_turn(batch["image"])
@@ -129,12 +129,12 @@ class GenerativeCompression:
         ratio = trade_off(quality, settings.lambda_low, settings.lambda_high) / middle
         return ratio.pow(-settings.balance)
 
-    def _distortion_stage(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """H + lambda * 255^2 * d, with d in units of the MSE."""
+    def _codec_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
         quality = random_quality(x)
-        out = self.codec(x, quality)
-        bpp = out.prior.bits / (x.shape[2] * x.shape[3])
-        y = out.picture.float()
+        latent, prior = self.codec.compress(x, quality)
+        bpp = prior.bits / (x.shape[2] * x.shape[3])
+        y = self.codec.generator(latent, quality).float()
         weight = self.importance(quality)
         factor = weight * trade_off(quality, self.settings.lambda_low, self.settings.lambda_high) * 255**2
         terms = {
@@ -143,6 +143,7 @@ class GenerativeCompression:
         }
         psnr = -10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))
         terms["rate"] = (weight * bpp).mean()
+        terms.update(self._game(x, y, latent))
         return torch.stack(list(terms.values())).sum(), {
             "bpp": bpp.mean(),
             "psnr": psnr.mean(),
@@ -151,19 +152,23 @@ class GenerativeCompression:
 
     def _generator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
-        settings = self.settings
         quality = random_quality(x)
         with torch.no_grad():
             latent, prior = self.codec.compress(x, quality)
         y = self.codec.generator(latent, quality).float()
-        self._fake, self._latent = y.detach(), latent
         terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
-        if settings.plays:
-            adversarial, matching = generator_terms(self.discriminator, x, y, self._glance())
-            terms["adversarial"] = settings.adversarial * adversarial
-            terms["matching"] = settings.matching * matching
+        terms.update(self._game(x, y, latent))
         stats = {"bpp": (prior.bits / (x.shape[2] * x.shape[3])).mean(), **terms}
         return torch.stack(list(terms.values())).sum(), stats
+
+    def _game(self, x: Tensor, y: Tensor, latent: Tensor) -> dict[str, Tensor]:
+        """L_GAN for the pictures ``y`` of G, which D's turn will see too."""
+        settings = self.settings
+        if not settings.plays:
+            return {}
+        self._fake, self._latent = y.detach(), latent.detach()
+        adversarial, matching = generator_terms(self.discriminator, x, y, self._glance())
+        return {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
 
     def _discriminator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         assert self._fake is not None

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ganic.errors import UsageError
 from ganic.ganz.direct import Synthesis
-from ganic.ganz.resample_conv import enlarged_conv, upsampled_conv
+from ganic.ganz.resample_conv import plus_enlarged_conv, upsampled_conv
 
 WIDTH = 128
 SIDE = 8
@@ -54,7 +54,7 @@ class Block(nn.Module):
         inputs = x.shape[1]
         y = upsampled_conv(x, self.first.weight[:, :inputs])
         if self.first.in_channels > inputs:
-            y = y + enlarged_conv(h0, self.first.weight[:, inputs:], 2 * x.shape[2] // h0.shape[2])
+            y = plus_enlarged_conv(y, h0, self.first.weight[:, inputs:], y.shape[2] // h0.shape[2])
         # In place: at full size, memory is what a search waits for.
         return F.elu(self.second(F.elu(y, inplace=True)), inplace=True)
 

@@ -5,64 +5,90 @@ Adding up the weights that meet the same value first gives the same sums with fe
 them for a factor of two, and next to none for the skip connections of BEGAN, which are enlarged up to 16
 times.  (The order of additions differs, so results agree to rounding, not bit for bit.)
 
-Rows and columns behave alike, so everything follows from one dimension.  In a run of ``f`` equal values, an
-output sees, of the three taps (w0, w1, w2):
-
-    at the run's first place:  w0 on the previous run,  w1 + w2 on its own
-    in between:                                         w0 + w1 + w2 on its own
-    at the run's last place:                            w0 + w1 on its own,  w2 on the next run
+Rows and columns behave alike, so everything follows from one dimension.  Every value is written to ``f``
+places and seen from one more on either side: a transposed convolution with a stride of f, whose f + 2 taps
+are the three taps (w0, w1, w2), last first, convolved with f ones.  Where f is large, all taps but the outer
+two on either side are the same; see `plus_enlarged_conv`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# In a run of f equal values the output is, by place in the run,
+#     first      w0 on the previous run,  w1 + w2 on its own
+#     between    w0 + w1 + w2 on its own
+#     last       w0 + w1 on its own,  w2 on the next run.
 # [place in the run, tap on (previous, own, next) run, tap of the 3-tap kernel]
 FIRST = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 BETWEEN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 LAST = ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
-
-def upsampled_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """``conv2d(upsample(x, 2), weight, padding=1)`` as four 2x2 convolutions.
-
-    x [n, i, h, w], weight [o, i, 3, 3] -> [n, o, 2h, 2w].  Output row 2y is made of rows y - 1 and y, output
-    row 2y + 1 of rows y and y + 1: over the padded picture, both are 2-tap kernels at a stride of one.
-    """
-    n, _, h, w = x.shape
-    outputs, inputs = weight.shape[:2]
-    pairs = weight.new_tensor([FIRST[:2], LAST[1:]])  # [phase, tap of 2, tap of 3]
-    kernels = torch.einsum("pak,qbl,oikl->pqoiab", pairs, pairs, weight).reshape(4 * outputs, inputs, 2, 2)
-    y = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h + 1, w + 1, 4, outputs)
-    # Phase (0, .) of output row 2y stands at position y, phase (1, .) of row 2y + 1 at position y + 1.
-    # Channels stay innermost throughout, so that everything moves in long runs; and the phases are parted by
-    # one unbind, because the gradient of each slice of the whole would fill a tensor as large as the whole.
-    phases = [phase[:, i // 2 : i // 2 + h, i % 2 : i % 2 + w] for i, phase in enumerate(y.unbind(3))]
-    rows = [torch.stack(phases[i : i + 2], dim=3).view(n, h, 2 * w, outputs) for i in (0, 2)]
-    return torch.stack(rows, dim=2).view(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
+LARGE = 8
+"""From this factor on, nine convolutions over the small picture are cheaper than a transposed one."""
 
 
-def enlarged_conv(x: Tensor, weight: Tensor, factor: int) -> Tensor:
+def upsampled_conv(x: Tensor, weight: Tensor, factor: int = 2) -> Tensor:
     """``conv2d(upsample(x, factor), weight, padding=1)`` for an integer ``factor`` >= 2.
 
-    x [n, i, h, w], weight [o, i, 3, 3] -> [n, o, factor h, factor w].  There are only 3 x 3 kinds of places
-    in an enlarged pixel; each is one 3x3 convolution over the small picture.
+    x [n, i, h, w], weight [o, i, 3, 3] -> [n, o, factor h, factor w].
     """
+    taps = weight.new_zeros(factor + 2, 3)
+    for k in range(3):
+        taps[2 - k : 2 - k + factor, k] = 1
+    kernel = torch.einsum("ak,bl,oikl->ioab", taps, taps, weight)
+    return F.conv_transpose2d(x, kernel, stride=factor, padding=1)
+
+
+def plus_enlarged_conv(y: Tensor, x: Tensor, weight: Tensor, factor: int) -> Tensor:
+    """``y + conv2d(upsample(x, factor), weight, padding=1)`` for an integer ``factor`` >= 2; ``y`` is lost.
+
+    x [n, i, h, w], weight [o, i, 3, 3], y and the result [n, o, factor h, factor w].
+    """
+    if factor < LARGE:
+        return y + upsampled_conv(x, weight, factor)
     n, _, h, w = x.shape
     outputs, inputs = weight.shape[:2]
     kinds = weight.new_tensor([FIRST, BETWEEN, LAST])
     kernels = torch.einsum("pak,qbl,oikl->pqoiab", kinds, kinds, weight).reshape(9 * outputs, inputs, 3, 3)
-    y = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h, w, 3, 3, outputs).transpose(2, 3)
-    y = _repeated(_repeated(y, 4, factor), 2, factor)
-    return y.reshape(n, factor * h, factor * w, outputs).permute(0, 3, 1, 2)
+    places = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h, w, 3, 3, outputs)
+    sums: Tensor = _PlusPlaces.apply(y, places.permute(0, 1, 3, 2, 4, 5))  # type: ignore[no-untyped-call]
+    return sums
 
 
-def _repeated(y: Tensor, dim: int, factor: int) -> Tensor:
-    """The middle of three entries of a dimension repeated, for ``factor`` entries in all: its gradient is one
-    sum, where that of an index_select is a scatter."""
-    first, between, last = torch.split(y, 1, dim)
-    sizes = [-1] * y.ndim
-    sizes[dim] = factor - 2
-    return torch.cat([first, between.expand(sizes), last], dim)
+class _PlusPlaces(torch.autograd.Function):
+    """Adds to y [n, o, f h, f w], in place, what each of the 3 x 3 kinds of places in a run of f pixels gets
+    [n, h, 3, w, 3, o]: one pass over memory, and y's gradient is the one that comes, without a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, places: Tensor) -> Tensor:
+        n, h, _, w = places.shape[:4]
+        factor = y.shape[3] // w
+        first, between, last = torch.split(places.to(y.dtype), 1, dim=4)
+        middle = between.expand(-1, -1, -1, -1, factor - 2, -1)
+        rows = torch.cat([first, middle, last], dim=4).view(n, h, 3, factor * w, -1)
+        target = y.permute(0, 2, 3, 1).view(n, h, factor, factor * w, -1)
+        target[:, :, 0] += rows[:, :, 0]
+        target[:, :, 1:-1] += rows[:, :, 1:2]
+        target[:, :, -1] += rows[:, :, 2]
+        ctx.mark_dirty(y)
+        ctx.small, ctx.kind = (h, w), places.dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        rows = _by_kind(gradients[0].permute(0, 2, 3, 1), 1, ctx.small[0])
+        return gradients[0], _by_kind(rows, 3, ctx.small[1]).to(ctx.kind)
+
+
+def _by_kind(x: Tensor, dim: int, runs: int) -> Tensor:
+    """A dimension of ``runs`` runs of pixels as [runs, 3]: sums by kind of place."""
+    length = x.shape[dim] // runs
+    x = x.reshape(*x.shape[:dim], runs, length, *x.shape[dim + 1 :])
+    parts = [x.narrow(dim + 1, 0, 1), x.narrow(dim + 1, 1, length - 2), x.narrow(dim + 1, length - 1, 1)]
+    parts[1] = parts[1].sum(dim + 1, keepdim=True)
+    return torch.cat(parts, dim + 1)

@@ -89,7 +89,7 @@ class Schedule(Segment):
 class Player(Table):
     """The optimiser of one player."""
 
-    kind: Literal["adam", "adamw"] = "adamw"
+    kind: Literal["adam", "adamw", "muon"] = "adamw"  # muon: see ganic.training.muon
     lr: Annotated[float, Field(gt=0)]
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ganic.training import checkpoint
 from ganic.training.checkpoint import State
 from ganic.training.distributed import Team
 from ganic.training.ema import Ema
+from ganic.training.muon import Muon
 from ganic.training.objective import Objective
 from ganic.training.recipes import Player, Recipe
 from ganic.training.sources import expand
@@ -191,9 +192,15 @@ def _check_players(recipe: Recipe, objective: Objective) -> None:
         )
 
 
+OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "muon": Muon,
+}
+
+
 def _optimiser(settings: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(
+    return OPTIMISERS[settings.kind](
         parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
     )
 

@@ -1,0 +1,82 @@
+"""Muon (Jordan et al. 2024): momentum made orthogonal, for convolutions; Adam for everything else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+RMS = 0.2
+"""Of an update's entries, in learning rates: about what Adam's have (arXiv:2502.16982, section 2.2)."""
+SMALLEST = 16
+"""Rows and columns of a matrix, below which it is not worth the trouble."""
+POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+"""Five turns of X <- aX + b(XX')X + c(XX')^2 X bring all singular values near 1."""
+TURNS = 5
+
+
+class Muon(torch.optim.Adam):
+    """Adam whose updates of convolutions are orthogonal.
+
+    A convolution [o, i, k, k] is taken for the matrix [o, i k k]; its Nesterov momentum, with all singular
+    values set to about 1 and scaled to a root mean square of ``RMS`` learning rates, is its update.
+    Parameters of other shapes get Adam's, and so do convolutions with an even k, which here change the
+    resolution, and those from or to a few channels, which are pictures.
+
+    Source: https://kellerjordan.github.io/posts/muon; the scale is that of Liu et al. (arXiv:2502.16982,
+    Eq. 4).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        parameters = list(parameters)
+        self._matrices = [
+            p
+            for p in parameters
+            if p.ndim == 4 and p.shape[2] % 2 == 1 and min(p.shape[0], p[0].numel()) >= SMALLEST
+        ]
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        gradients = [(p, p.grad) for p in self._matrices if p.grad is not None]
+        rate: float = self.param_groups[0]["lr"]
+        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        for parameter, gradient in gradients:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            alike[parameter.shape].append((parameter, gradient.lerp(momentum, MOMENTUM)))
+            parameter.grad = None  # not Adam's
+        for group in alike.values():
+            updates = orthogonal(torch.stack([update.flatten(1) for _, update in group]))
+            rows, columns = updates.shape[1:]
+            for (parameter, _), update in zip(group, updates, strict=True):
+                scale = RMS * max(rows, columns) ** 0.5
+                parameter.sub_(update.view_as(parameter), alpha=rate * scale)
+        loss: float | None = super().step(closure)
+        return loss
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices [n, rows, columns] with their singular values moved to about 1 (0.7 to 1.2)."""
+    a, b, c = POLYNOMIAL
+    x = matrices.bfloat16()
+    if tall := x.shape[1] > x.shape[2]:
+        x = x.mT
+    x = x / (torch.linalg.vector_norm(x.float(), dim=(1, 2), keepdim=True) + 1e-12).to(x)
+    for _ in range(TURNS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    found: Tensor = (x.mT if tall else x).to(matrices.dtype)
+    return found
