@@ -244,8 +244,10 @@ def test_training_and_export(
 def test_wrong_recipes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"objective\.kind"):
         build(recipe(tmp_path / "data", {"kind": "gan"}, ["generator"]))
-    with pytest.raises(RecipeError, match=r"objective.steps"):
+    with pytest.raises(RecipeError, match=r"objective: .*steps: \[5, 64\]"):
         build(recipe(tmp_path / "data", {"kind": "reconstruction", "steps": [5, 64]}, ["codec"]))
+    with pytest.raises(RecipeError, match=r"objective: .*lapped: .* direct is false"):
+        build(recipe(tmp_path / "data", {"kind": "reconstruction", "lapped": True}, ["codec"]))
     with pytest.raises(TrainingError, match="folder of a training run"):
         export_run(tmp_path, tmp_path / "x.safetensors", "x")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ganic.errors import RecipeError
 from ganic.ganz.discriminator import Discriminator
 from ganic.ganz.generator import Init
 from ganic.ganz.latent_coder import STEPS
@@ -48,6 +47,14 @@ class GanzTable(Table):
         40  # export: of the searches whose symbols the tables are fitted to
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.lapped and not self.direct:
+            raise ValueError("lapped: overlaps the blocks of the direct path, and direct is false")
+        if not 0 <= self.steps[0] <= self.steps[1] < STEPS:
+            raise ValueError(f"steps: {list(self.steps)} is no range within 0 to {STEPS - 1}")
+        return self
+
 
 def config_of(recipe: Recipe) -> Config:
     """What the exported model will say of itself."""
@@ -69,10 +76,6 @@ def config_of(recipe: Recipe) -> Config:
 def build(recipe: Recipe) -> Objective:
     """The objective of a recipe; its crop is the picture size.  Raises RecipeError, UsageError."""
     table = recipe.objective_as(GanzTable)
-    if not 0 <= table.steps[0] <= table.steps[1] < STEPS:
-        raise RecipeError(
-            f"{recipe.source}: objective.steps: {list(table.steps)} is no range within 0 to {STEPS - 1}"
-        )
     generator = config_of(recipe).generator(table.init)
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None
