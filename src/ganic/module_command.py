@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ganic.allocator import keep_freed_memory
 from ganic.errors import GanicError
 
 
 def run(command: click.Command) -> None:
     """Run it; what ganic raises becomes a message and its exit code."""
+    keep_freed_memory()
     try:
         command(standalone_mode=True)
     except GanicError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from ganic.allocator import keep_freed_memory
 from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
 from ganic.cli.progress import Show, bar
@@ -85,6 +86,8 @@ def command(
     from ganic._api import load_codec, regions_of
 
     found = models.find(model)
+    if found.system == "ganz":
+        keep_freed_memory()
     # Codecs that search take a budget and a report as well.
     encode_picture: Callable[..., bytes] = load_codec(model, cast("Precision", precision)).encode
     budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}

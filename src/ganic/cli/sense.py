@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from ganic.allocator import keep_freed_memory
 from ganic.cli import options
 from ganic.cli.progress import bar
 from ganic.errors import OutputError, UsageError
@@ -94,6 +95,7 @@ def command(
 
     if output is not None and not force and Path(output).exists():
         raise OutputError(f"{output}: exists already; replace it with -f, or name another with -o")
+    keep_freed_memory()
     loaded = load(model)
     truth = load_pictures(Path(picture), loaded.size, how="resize").values[:1]
     count = round(share * truth.numel()) if share is not None else measurements or 0

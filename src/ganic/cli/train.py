@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganic.allocator import keep_freed_memory
 from ganic.cli import options
 from ganic.errors import UsageError
 
@@ -63,6 +64,7 @@ def command(
     if data:
         # A JSON list of strings is a TOML array of strings.
         overrides = (*overrides, f"data.sources={json.dumps(list(data))}")
+    keep_freed_memory()
     loaded = recipes.load(recipe, overrides)  # before torch: mistakes are answered at once
 
     import torch
