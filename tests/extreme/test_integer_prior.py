@@ -19,6 +19,7 @@ from ganic.extreme.prior import (
     gaussian_bits,
     index_of_scale,
     pass_masks,
+    quantised,
     scale_of_index,
 )
 
@@ -284,6 +285,16 @@ def test_foreign_bytes_decode_or_are_refused(data: bytes) -> None:
     _, prior = trained()
     with contextlib.suppress(CorruptError):
         prior.read(data, Plan.uniform(5, 5).at(3))
+
+
+def test_a_quantised_value_is_an_integer_beside_the_mean_and_both_learn_from_it() -> None:
+    value = torch.tensor([0.4, -1.7, 3.0], requires_grad=True)
+    mean = torch.tensor([0.25, 0.25, -0.5], requires_grad=True)
+    made = quantised(value, mean)
+    assert made.tolist() == [0.25, -1.75, 3.5]  # halves go to even numbers
+    made.backward(torch.tensor([1.0, 2.0, 3.0]))  # type: ignore[no-untyped-call]
+    for tensor in (value, mean):
+        assert tensor.grad is not None and tensor.grad.tolist() == [1, 2, 3]
 
 
 def test_code_length_of_a_gaussian_by_hand() -> None:

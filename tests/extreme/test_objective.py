@@ -68,6 +68,18 @@ def test_every_term_of_d() -> None:
     assert all((term.abs() < 1e-4).all() for term in d(x, x).values())
 
 
+def test_errors_count_as_smooth_where_the_original_is() -> None:
+    torch.manual_seed(0)
+    x = torch.full((1, 3, 16, 16), 0.5)
+    x[:, :, :8] += 4 / 255 * torch.tensor([-1.0, 1.0]).repeat(3, 8, 8)  # a deviation of exactly CALM
+    error = torch.randn(1, 3, 16, 16) / 255
+    d = Distortion(DistortionWeights(mse=1, shading=0, smooth=3, perceptual=0, texture=0))
+    squares = error.square()
+    expected = 3 * (squares[:, :, :8].mean() / 2 + squares[:, :, 8:].mean()) / 2
+    assert d(x, x + error)["smooth"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert d(x, x)["smooth"].item() == 0
+
+
 def test_texture_forgives_a_shift_that_mse_does_not() -> None:
     """Local statistics of noise hardly change when the noise is another: blur changes them more."""
     torch.manual_seed(0)

@@ -20,6 +20,8 @@ Weight = Annotated[float, Field(ge=0)]
 
 PHASES = 16
 """The trunk's strides together."""
+CALM = 4 / 255
+"""Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
 SMALLEST = 80
 """Side in pixels that leaves the trunk's last activations large enough for texture."""
 
@@ -29,6 +31,7 @@ class DistortionWeights(Table):
 
     mse: Annotated[float, Field(gt=0)] = 150.0  # of the MSE of pixels in [0, 1]
     shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
+    smooth: Weight = 0.0  # of the MSE where the original is smooth: an error shows there that texture hides
     perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
     texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
     featured: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a batch whose features are compared
@@ -42,11 +45,16 @@ class Distortion:
         self._trunk: SqueezeNetFeatures | None = None
 
     def pixels(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """MSE and shading of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
+        """MSE, shading and smooth of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
         weights = self.weights
-        terms = {"mse": weights.mse * (y - x).square().mean((1, 2, 3))}
+        squares = (y - x).square()
+        terms = {"mse": weights.mse * squares.mean((1, 2, 3))}
         if weights.shading:
             terms["shading"] = weights.shading * F.avg_pool2d(y - x, 8).square().mean((1, 2, 3))
+        if weights.smooth:
+            variance = (F.avg_pool2d(x.square(), 8) - F.avg_pool2d(x, 8).square()).mean(1, keepdim=True)
+            calm = 1 / (1 + variance / CALM**2)
+            terms["smooth"] = weights.smooth * (calm * F.avg_pool2d(squares, 8)).mean((1, 2, 3))
         return terms
 
     def features(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

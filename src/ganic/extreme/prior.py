@@ -60,6 +60,15 @@ def round_ste(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
+def quantised(value: Tensor, mean: Tensor) -> Tensor:
+    """The integer nearest to ``value - mean``, plus ``mean``.
+
+    The gradient reaches ``value`` as if nothing were rounded, and ``mean`` as it is: where the integer stays
+    what it is, most often 0, the decoder sees the mean itself.
+    """
+    return torch.round(value - mean).detach() + mean + (value - value.detach())
+
+
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Boolean [GROUPS, channels, height, width]: which symbols each pass codes.  A partition."""
     group = torch.arange(channels, device=device) // (channels // GROUPS)
@@ -207,7 +216,7 @@ class PriorOutput:
     """What the entropy model says of one batch."""
 
     latent: Tensor
-    """y-hat [n, latent, h, w]: quantised, in gained units; gradient passes straight through the rounding."""
+    """y-hat [n, latent, h, w]: quantised, in gained units; for its gradient see :func:`quantised`."""
     bits: Tensor
     """Expected code length per picture [n], hyper-latent included."""
     hyper_bits: Tensor
@@ -305,7 +314,7 @@ class Prior(nn.Module):
         z_mean, z_index = self.hyper_prior(coarse_quality)
         noisy = z - z_mean + torch.empty_like(z).uniform_(-0.5, 0.5)
         hyper_bits = _sum(gaussian_bits(noisy, scale_of_index(z_index)), coarse_coded)
-        z_hat = round_ste(z - z_mean) + z_mean
+        z_hat = quantised(z, z_mean)
         psi = self.hyper_decoder(z_hat if coarse_coded is None else z_hat * coarse_coded, quality)
 
         masks = pass_masks(self.latent, y.shape[2], y.shape[3], y.device)
@@ -313,7 +322,7 @@ class Prior(nn.Module):
         mean, index = torch.zeros_like(y), torch.zeros_like(y)
         for mask, network in zip(masks, self.passes, strict=True):
             pass_mean, pass_index = network(psi, known)
-            value = round_ste(y - pass_mean) + pass_mean
+            value = quantised(y, pass_mean)
             known = torch.where(mask, value if coded is None else value * coded, known)
             mean = torch.where(mask, pass_mean, mean)
             index = torch.where(mask, pass_index, index)
