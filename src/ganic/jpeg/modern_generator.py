@@ -3,7 +3,8 @@ settings.
 
 Where it differs from StyleGAN2: modulation scales a layer's inputs and demodulation its outputs, instead of
 weights for each picture (the same function, with one ordinary convolution for the whole batch); no noise
-inputs, so that a picture is a function of its latent; no style mixing.
+inputs, so that a picture is a function of its latent; no style mixing; the first 4x4 activations are a linear
+function of the style, where StyleGAN2 has a constant.
 
 Beside the trunk's picture it emits planes of block features. A locally connected 8x8 layer turns them into
 corrections of the amplitudes, so the network can choose each coefficient for what it will look like after
@@ -138,7 +139,7 @@ class ModernGenerator(Generator):
         self.features = features
         self.mapping = Mapping(classes)
         self.settings = EqualLinear(FEATURES, STYLE, zero=True)
-        self.start = nn.Parameter(torch.randn(1, widths[0], FIRST_SIDE, FIRST_SIDE))
+        self.start = EqualLinear(STYLE, widths[0] * FIRST_SIDE**2)
         inputs = (widths[0], *widths[:-1])
         self.blocks = nn.ModuleList(
             Block(i, o, 3 + features, first=n == 0)
@@ -150,7 +151,8 @@ class ModernGenerator(Generator):
     def paint(self, noise: Noise, features: Tensor) -> Tensor:
         style = self.mapping(noise)
         late = style + self.settings(features)
-        x = self.start.expand(len(style), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.start(style).view(len(style), -1, FIRST_SIDE, FIRST_SIDE)
+        x = x.contiguous(memory_format=torch.channels_last)
         planes: Tensor | None = None
         for number, block in enumerate(self.blocks):
             x, planes = block(x, planes, late if number >= len(self.blocks) - 2 else style)

@@ -5,6 +5,7 @@
     run_state.py    what a run has in memory, and its way to disk and back
     recipes.py      TOML files, validated; the exact run that made a model
     schedule.py     the learning rate at a step
+    muon.py         an optimiser beside torch's
     ema.py          the moving average of the weights
     checkpoint.py   everything a run needs to go on, as safetensors and JSON
     distributed.py  several processes, one run
