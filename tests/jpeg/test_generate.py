@@ -291,12 +291,14 @@ def test_models_that_do_not_fit_are_refused(model_path: Path, tmp_path: Path) ->
         load(written("keys", config={"generator": "modern"}))
     with pytest.raises(ModelFormatError, match="do not fit"):
         load(written("widths", config=good.config | {"widths": [16, 16, 16, 8]}))
-    fewer = {name: value for name, value in good.tensors.items() if name != "start"}
+    fewer = {name: value for name, value in good.tensors.items() if name != "start.weight"}
     with pytest.raises(ModelFormatError, match="lacks tensors"):
         load(written("fewer", tensors=fewer))
     with pytest.raises(ModelMissingError):
         load(tmp_path / "none.safetensors")
-    broken = written("nan", tensors=good.tensors | {"start": np.full_like(good.tensors["start"], np.nan)})
+    broken = written(
+        "nan", tensors=good.tensors | {"start.weight": np.full_like(good.tensors["start.weight"], np.nan)}
+    )
     with pytest.raises(ModelError, match="not finite"):
         list(pictures(load(broken, precision="fp32"), 1))
 

@@ -65,9 +65,9 @@ def test_modern_recipe_from_training_to_files(data: Path, tmp_path: Path) -> Non
 
     # The averaged weights were exported, not the last ones.
     model = load(info.path)
-    saved = export.checkpoint.weights(run)["generator.start"]
-    last = export.checkpoint.weights(run, averaged=False)["generator.start"]
-    start = model.generator.state_dict()["start"]
+    saved = export.checkpoint.weights(run)["generator.start.weight"]
+    last = export.checkpoint.weights(run, averaged=False)["generator.start.weight"]
+    start = model.generator.state_dict()["start.weight"]
     assert torch.equal(start, saved.half().float())
     assert not torch.equal(saved, last)
 
