@@ -10,7 +10,8 @@ Four ways to a tar file of JPEG pictures from the same weights:
     batched, optimised   the same with optimize=True, which is what ganic writes
 
 and, without any generator, the file writer alone against Image.save. Rounds are interleaved, the best of each
-is kept, and only ratios mean anything on a shared machine.
+is kept, and only ratios mean anything on a shared machine. Without --model, a network of the recipe's size
+has random weights: the time is the same.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ganic.jpeg import generate, model
 from ganic.jpeg.evaluate import painted
 from ganic.jpeg.files import write_files
 from ganic.jpeg.model import JpegModel
+from ganic.jpeg.modern_generator import ModernGenerator
 from ganic.jpeg.noise import draws
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.settings import Settings
@@ -39,6 +41,18 @@ from ganic.jpeg.synthesis import Noise
 from ganic.jpeg.tables import quantisation_tables
 
 QUALITY, SUBSAMPLING = 75, Subsampling.BOTH
+
+
+def random_model() -> JpegModel:
+    """The recipe's network, untrained; its pictures are tamed to the contrast of photographs."""
+    torch.manual_seed(0)
+    generator = ModernGenerator((128, 128, 96, 48), 8, 10).eval().requires_grad_(False)
+    for name, parameter in generator.named_parameters():
+        if name.endswith("to_planes.conv.weight"):
+            parameter.mul_(0.15)
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = torch.device("cpu")
+    return JpegModel(generator, "random weights", bytes(6), (), device, model.has_fast_bf16(device))
 
 
 def ganic(made: JpegModel, count: int, folder: Path) -> int:
@@ -83,12 +97,12 @@ def saved(picture: np.ndarray, optimize: bool) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="cifar10")
+    parser.add_argument("--model")
     parser.add_argument("-n", "--count", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--loop-count", type=int, help="pictures of the one-by-one loop, if fewer")
     arguments = parser.parse_args()
-    made = model.load(arguments.model)
+    made = model.load(arguments.model) if arguments.model else random_model()
     count, few = arguments.count, arguments.loop_count or arguments.count
 
     pictures = painted(made, count, 0)

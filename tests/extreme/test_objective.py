@@ -100,6 +100,16 @@ def test_the_distortion_stage_trains_everything(objective: Make) -> None:
     assert all(p.grad is not None for p in game.parameters("codec"))
 
 
+@pytest.mark.parametrize("stage", ["distortion", "joint"])
+def test_the_codec_is_called_as_a_whole(objective: Make, stage: str) -> None:
+    """What a recipe's ``compile`` compiles is its call."""
+    game = objective(stage=stage, perceptual=0.0, texture=0.0)
+    calls: list[int] = []
+    game.codec.register_forward_hook(lambda *_: calls.append(1))
+    game.loss("codec", {"image": pictures()}, 0)
+    assert calls == [1]
+
+
 def test_the_joint_stage_trains_everything_in_the_game(objective: Make) -> None:
     game = objective(stage="joint", texture=0.0, adversarial=0.3, matching=0.7)
     assert game.players(0) == ("codec", "discriminator")

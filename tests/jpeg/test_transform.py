@@ -11,10 +11,10 @@ from ganic.jpeg.coefficients import Coefficients, table_tensors
 from ganic.jpeg.files import write_files
 from ganic.jpeg.head import Head
 from ganic.jpeg.sampling import ALL, Subsampling
-from ganic.jpeg.straight_through import clip_through, floor_through, round_through
 from ganic.jpeg.tables import quantisation_tables
 from ganic.jpeg.transform import dct_matrix
 from ganic.jpeg.transform import decode as transform
+from ganic.straight_through import clip_through, floor_through, round_through
 
 Decode = Callable[[bytes], NDArray[np.float64]]
 

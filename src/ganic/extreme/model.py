@@ -74,6 +74,8 @@ class Reconstruction:
 
     picture: Tensor
     """[n, 3, h, w] float32, about [0, 1]."""
+    latent: Tensor
+    """What G received [n, latent, h / 16, w / 16]."""
     prior: PriorOutput
 
 
@@ -108,4 +110,4 @@ class CompactModel(nn.Module):
 
     def forward(self, picture: Tensor, quality: Tensor) -> Reconstruction:
         latent, output = self.compress(picture, quality)
-        return Reconstruction(self.generator(latent, quality), output)
+        return Reconstruction(self.generator(latent, quality), latent, output)

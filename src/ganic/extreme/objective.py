@@ -132,9 +132,9 @@ class GenerativeCompression:
     def _codec_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
         quality = random_quality(x)
-        latent, prior = self.codec.compress(x, quality)
-        bpp = prior.bits / (x.shape[2] * x.shape[3])
-        y = self.codec.generator(latent, quality).float()
+        out = self.codec(x, quality)  # as a whole: `compile` compiles its call
+        bpp = out.prior.bits / (x.shape[2] * x.shape[3])
+        y = out.picture.float()
         weight = self.importance(quality)
         factor = weight * trade_off(quality, self.settings.lambda_low, self.settings.lambda_high) * 255**2
         terms = {
@@ -143,7 +143,7 @@ class GenerativeCompression:
         }
         psnr = -10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))
         terms["rate"] = (weight * bpp).mean()
-        terms.update(self._game(x, y, latent))
+        terms.update(self._game(x, y, out.latent))
         return torch.stack(list(terms.values())).sum(), {
             "bpp": bpp.mean(),
             "psnr": psnr.mean(),

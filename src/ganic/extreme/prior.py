@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganic.extreme.conditioning import ANCHORS, QUALITIES, QualityTable, anchor_weights
+from ganic.straight_through import floor_through, round_through
 
 GRID = 16
 """Integer activations, means and hyper-latents are in units of 1/16."""
@@ -55,18 +56,13 @@ def index_of_scale(scale: Tensor) -> Tensor:
     return torch.log(scale / SCALE_MIN) / SCALE_STEP
 
 
-def round_ste(x: Tensor) -> Tensor:
-    """Round with the identity as gradient."""
-    return x + (torch.round(x) - x).detach()
-
-
 def quantised(value: Tensor, mean: Tensor) -> Tensor:
     """The integer nearest to ``value - mean``, plus ``mean``.
 
     The gradient reaches ``value`` as if nothing were rounded, and ``mean`` as it is: where the integer stays
     what it is, most often 0, the decoder sees the mean itself.
     """
-    return torch.round(value - mean).detach() + mean + (value - value.detach())
+    return round_through(value - mean.detach()) + mean
 
 
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -137,13 +133,13 @@ class IntegerConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Real-valued accumulators; the caller rounds them to its grid."""
         step = self.steps()[:, None, None, None]
-        weight = round_ste(self.weight / step) * step
+        weight = round_through(self.weight / step) * step
         return F.conv2d(x, weight, self.bias, padding=self.size // 2)
 
 
 def activate(x: Tensor) -> Tensor:
     """Rectify, clip to [0, 255/16] and round to multiples of 1/16, gradient straight through the rounding."""
-    return round_ste(x.clamp(0, ACTIVATION_MAX / GRID) * GRID) / GRID
+    return round_through(x.clamp(0, ACTIVATION_MAX / GRID) * GRID) / GRID
 
 
 def hyper_input(z: Tensor) -> Tensor:
@@ -154,7 +150,7 @@ def hyper_input(z: Tensor) -> Tensor:
 def context_input(y: Tensor) -> Tensor:
     """Latents as the integer network sees them: a quarter of their value, on the same grid."""
     scaled = (y * (GRID / 4)).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
-    return (scaled + (torch.floor(scaled + 0.5) - scaled).detach()) / GRID
+    return floor_through(scaled + 0.5) / GRID
 
 
 class HyperEncoder(nn.Module):
@@ -206,8 +202,8 @@ class ContextPass(nn.Module):
         if self.context is not None:
             psi = torch.cat([psi, activate(self.context(context_input(known)))], dim=1)
         mean, scale = self.head(activate(self.second(activate(self.first(psi))))).chunk(2, dim=1)
-        mean = round_ste(mean.clamp(-MEAN_LIMIT / GRID, MEAN_LIMIT / GRID) * GRID) / GRID
-        index = round_ste((scale * SCALE_UNIT).clamp(0, SCALES - 1))
+        mean = round_through(mean.clamp(-MEAN_LIMIT / GRID, MEAN_LIMIT / GRID) * GRID) / GRID
+        index = round_through((scale * SCALE_UNIT).clamp(0, SCALES - 1))
         return mean, index
 
 
@@ -260,8 +256,8 @@ class Prior(nn.Module):
     def hyper_prior(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in 1/16) and scale index of the hyper-latent for the band of each quality index."""
         band = torch.div(quality, QUALITIES // BANDS, rounding_mode="floor") * (QUALITIES // BANDS)
-        mean = round_ste(self.hyper_mean(band) * GRID) / GRID
-        return mean, round_ste((self.hyper_index(band) * SCALES).clamp(0, SCALES - 1))
+        mean = round_through(self.hyper_mean(band) * GRID) / GRID
+        return mean, round_through((self.hyper_index(band) * SCALES).clamp(0, SCALES - 1))
 
     @torch.no_grad()
     def integers(self) -> dict[str, Tensor]:

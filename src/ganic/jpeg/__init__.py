@@ -6,7 +6,6 @@ What is emitted
     sampling.py        4:4:4, 4:2:2, 4:2:0
     settings.py        quality and subsampling of each picture of a batch
     coefficients.py    quantised coefficients of three components, as tensors
-    straight_through.py  rounding, floor and clipping that let gradients through
     transform.py       P: a differentiable JPEG decoder, equal to libjpeg's
     synthesis.py       what every generator can do: paint planes, code them
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ganic.jpeg.coefficients import Coefficients, TableTensors
 from ganic.jpeg.sampling import Subsampling
-from ganic.jpeg.straight_through import clip_through, round_through
 from ganic.jpeg.transform import LEAK, dct_matrix
+from ganic.straight_through import clip_through, round_through
 
 HALF_RANGE = 127.5
 """8-bit samples per unit of the trunk's range -1..1: keeps every weight of the head near 1."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganic.jpeg.coefficients import Coefficients, TableTensors
 from ganic.jpeg.sampling import Subsampling
-from ganic.jpeg.straight_through import clip_through, floor_through, round_through
+from ganic.straight_through import clip_through, floor_through, round_through
 
 LEAK = 0.1
 """Share of the gradient that passes where a value was clipped."""
