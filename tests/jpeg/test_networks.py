@@ -9,8 +9,8 @@ from ganic.jpeg.direct import FullyConnected, convolutional, fully_connected
 from ganic.jpeg.discriminator import Discriminator
 from ganic.jpeg.equalised import EqualConv, EqualLinear
 from ganic.jpeg.generator import JpegGenerator, ResidualTrunk
-from ganic.jpeg.modern_discriminator import ModernDiscriminator, spread
 from ganic.jpeg.modern_generator import ModernGenerator, StyledConv
+from ganic.jpeg.projected_discriminator import ProjectedDiscriminator, deviation
 from ganic.jpeg.sampling import ALL, Subsampling
 from ganic.jpeg.settings import Settings, draw
 from ganic.jpeg.synthesis import Generator, rendered
@@ -147,27 +147,30 @@ def test_modulation_is_stylegan2s() -> None:
     assert torch.allclose(layer(x, style), torch.cat(expected), atol=1e-5)
 
 
-def test_modern_networks_know_class_and_settings() -> None:
+def test_projected_critic_knows_class_and_settings() -> None:
     torch.manual_seed(0)
-    critic = ModernDiscriminator((8, 8, 8, 8), 10)
-    x = torch.rand(4, 3, 32, 32)
-    here = Settings.same(4, 50, Subsampling.NONE, "cpu").features()
-    there = Settings.same(4, 5, Subsampling.NONE, "cpu").features()
-    zeros = torch.zeros(4, dtype=torch.int64)
+    critic = ProjectedDiscriminator(8, 10)
+    x = torch.rand(8, 3, 32, 32) * 2 - 1
+    here = Settings.same(8, 50, Subsampling.NONE, "cpu").features()
+    there = Settings.same(8, 5, Subsampling.NONE, "cpu").features()
+    zeros = torch.zeros(8, dtype=torch.int64)
     logits = critic(x, zeros, here)
-    assert logits.shape == (4,)
+    assert logits.shape == (8, 4 * 16)  # four scales of 4x4 places
     assert not torch.allclose(logits, critic(x, zeros + 1, here))
     assert not torch.allclose(logits, critic(x, zeros, there))
+    assert torch.isfinite(critic(x[:, :, :, :1].expand(-1, -1, -1, 32), zeros, here)).all()
+    assert critic(torch.rand(8, 3, 64, 64), zeros, here).shape == (8, 4 * 16)
 
 
-def test_spread_is_the_mean_deviation_of_groups() -> None:
-    x = torch.tensor([0.0, 10, 2, 10]).view(4, 1, 1, 1).repeat(1, 3, 2, 2)
-    assert spread(x).shape == (4, 1, 2, 2)
-    assert spread(x)[0, 0, 0, 0].item() == pytest.approx(
-        torch.tensor([0.0, 10, 2, 10]).std(correction=0).item()
-    )
-    pairs = spread(torch.tensor([0.0, 5, 2, 5, 4, 5]).view(6, 1, 1, 1))  # groups of 2: (0, 5), (5, 4), (2, 5)
-    assert pairs.flatten().tolist() == pytest.approx([2.5, 0.5, 1.5] * 2, abs=1e-3)
+def test_deviation_is_within_classes() -> None:
+    """Eight pictures of two classes, mixed: each class's four make a group, wherever they stand."""
+    values = torch.tensor([0.0, 10, 2, 10, 4, 10, 6, 10])
+    label = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
+    x = values.view(8, 1, 1, 1) * torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    found = deviation(x, label.argsort(stable=True)).flatten(1)
+    expected = values[label == 0].std(correction=0).item()
+    assert found[label == 0].tolist() == [pytest.approx([expected, 3 * expected])] * 4
+    assert found[label == 1].abs().max().item() == pytest.approx(0, abs=2e-4)
 
 
 def test_equalised_layers_start_with_variance_one() -> None:

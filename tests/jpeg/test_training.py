@@ -55,7 +55,7 @@ def train(data: Path, folder: Path, name: str, steps: int, **values: object) -> 
 
 
 def test_modern_recipe_from_training_to_files(data: Path, tmp_path: Path) -> None:
-    objective = {"kind": "modern", "widths": [8, 8, 8, 8], "critic_widths": [8, 8, 8, 8], "features": 2}
+    objective = {"kind": "modern", "widths": [8, 8, 8, 8], "critic_width": 8, "features": 2}
     run = train(data, tmp_path, "tiny", 3, objective=objective)
     info = export.export_run(run, tmp_path / "tiny.safetensors", "tiny", card="A test.")
     assert info.system == "jpeg" and info.card == "A test."

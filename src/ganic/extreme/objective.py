@@ -30,6 +30,7 @@ from ganic.extreme.discriminator import MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
 from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
+from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.training.objective import Batch
 
 
@@ -44,6 +45,8 @@ class CompactSettings(DistortionWeights):
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
     matching: Weight = 0.2  # of discriminator feature matching
+    discriminator: Literal["patches", "projected"] = "patches"  # from pixels, or on pretrained features
+    discriminator_width: Annotated[int, Field(ge=1)] = 64  # channels of the projected one
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 192)
     discriminator_scales: Annotated[int, Field(ge=1)] = 2
     discriminator_norm: Literal["instance", "spectral", "none"] = "spectral"
@@ -68,12 +71,18 @@ class GenerativeCompression:
         self._fake: Tensor | None = None
         self._latent: Tensor | None = None
         if settings.plays:
-            self.discriminator = MultiScaleDiscriminator(
-                widths=settings.discriminator_widths,
-                scales=settings.discriminator_scales,
-                normalisation=settings.discriminator_norm,
-                condition=settings.discriminator_latent,
-            )
+            self.discriminator: MultiScaleDiscriminator | ProjectedDiscriminator
+            if settings.discriminator == "projected":
+                self.discriminator = ProjectedDiscriminator(
+                    settings.discriminator_width, condition=settings.discriminator_latent
+                )
+            else:
+                self.discriminator = MultiScaleDiscriminator(
+                    widths=settings.discriminator_widths,
+                    scales=settings.discriminator_scales,
+                    normalisation=settings.discriminator_norm,
+                    condition=settings.discriminator_latent,
+                )
             self.networks["discriminator"] = self.discriminator
             self.glance = None
             if settings.discriminator_latent:
@@ -106,6 +115,8 @@ class GenerativeCompression:
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         self._fake = self._latent = None
+        if self.settings.plays and isinstance(self.discriminator, ProjectedDiscriminator):
+            self.discriminator.redraw()
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:

@@ -89,7 +89,7 @@ def compress(
     for target in torch.split(truth, CHUNK):
         coefficients = None
         if kind in ("basis", "chosen") and model.encoder is not None:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(target.device.type, torch.bfloat16, enabled=how.bf16):
                 coefficients = model.encoder(target)
         layer = _chosen(model, coefficients, inputs) if shared is None else shared
 

@@ -1,7 +1,7 @@
 """What 2020s adversarial training makes of the paper's system: one checkpoint for every setting and class.
 
-One turn each, the non-saturating loss, R1 on every 16th step only (StyleGAN2, Karras et al. 2020), a moving
-average of the generator, differentiable augmentation (Zhao et al. 2020), conditions as projections.
+StyleGAN2's generator (Karras et al. 2020), a projected discriminator (Sauer et al. 2021) and its hinge loss,
+one turn each, a moving average of the generator, differentiable augmentation (Zhao et al. 2020).
 
 The real pictures are uncompressed whatever the setting. Eq. 5's gamma holds the decoded picture to the
 trunk's own, so that no compressed picture is better than its own compression; here gamma falls to zero, and
@@ -17,18 +17,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ganic.jpeg.modern_discriminator import ModernDiscriminator
 from ganic.jpeg.modern_generator import FIRST_SIDE, ModernGenerator
 from ganic.jpeg.objective import DISCRIMINATOR, GENERATOR, SAMPLES, JpegSettings, NotNegative, show
+from ganic.jpeg.projected_discriminator import ProjectedDiscriminator
 from ganic.jpeg.synthesis import Noise
 from ganic.training.adversarial import (
     Change,
     diff_augment,
     hinge_discriminator,
     hinge_generator,
-    non_saturating_discriminator,
-    non_saturating_generator,
-    zero_centred_penalty,
 )
 from ganic.training.objective import Batch
 from ganic.training.recipes import Count, Positive, Table
@@ -53,21 +50,16 @@ class ModernTable(JpegSettings):
 
     kind: Literal["modern"]
     widths: Widths  # the generator's channels at sides 4, 8, ..., size
-    critic_widths: Widths  # the discriminator's
+    critic_width: Positive = 64  # channels of the discriminator's projections and heads
     classes: Count = 0  # 0: unconditional
     class_names: tuple[str, ...] = ()  # what the labels 0, 1, ... mean, for the exported model
     features: Count = 8  # planes of block features that correct the coefficients; 0: the head alone
     output: Literal["rgb", "jpeg"] = "jpeg"
     gamma: Falling = Falling()
-    loss: Literal["non_saturating", "hinge"] = "non_saturating"
-    r1: NotNegative = 0.01
-    r1_every: Positive = 16
     augment: tuple[Change, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(self.widths) != len(self.critic_widths):
-            raise ValueError("widths and critic_widths need the same number of sides")
         if self.classes == 1:
             raise ValueError("classes: 1 is no choice; use 0")
         if self.class_names and len(self.class_names) != self.classes:
@@ -88,7 +80,7 @@ class ModernObjective:
     def __init__(self, table: ModernTable) -> None:
         self.table = table
         self.generator = ModernGenerator(table.widths, table.features, table.classes)
-        self.discriminator = ModernDiscriminator(table.critic_widths, table.classes)
+        self.discriminator = ProjectedDiscriminator(table.critic_width, table.classes)
         self.networks = nn.ModuleDict({GENERATOR: self.generator, DISCRIMINATOR: self.discriminator})
 
     def players(self, step: int) -> Sequence[str]:
@@ -109,12 +101,10 @@ class ModernObjective:
             label = (
                 batch["label"] if self.table.classes else torch.zeros(len(real), device=real.device).long()
             )
-            return self._discriminator_loss(real, label, step)
+            return self._discriminator_loss(real, label)
         return self._generator_loss(len(real), real.device, step)
 
-    def _discriminator_loss(
-        self, real: Tensor, label: Tensor, step: int
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _discriminator_loss(self, real: Tensor, label: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         table = self.table
         settings = table.draw(len(real), real.device)
         with torch.no_grad():
@@ -127,14 +117,7 @@ class ModernObjective:
             return self.discriminator(diff_augment(pictures, table.augment), label, features)  # type: ignore[no-any-return]
 
         on_real, on_fake = logits(real), logits(fake)
-        if table.loss == "hinge":
-            loss = hinge_discriminator(on_real, on_fake)
-        else:
-            loss = non_saturating_discriminator(on_real, on_fake)
-        scalars = {"real": on_real.mean(), "fake": on_fake.mean()}
-        if table.r1 and step % table.r1_every == 0:
-            loss = loss + table.r1 * table.r1_every * zero_centred_penalty(logits, real)
-        return loss, scalars
+        return hinge_discriminator(on_real, on_fake), {"real": on_real.mean(), "fake": on_fake.mean()}
 
     def _generator_loss(
         self, count: int, device: torch.device, step: int
@@ -144,7 +127,7 @@ class ModernObjective:
         noise = self.generator.noise(count, device)
         fake, trunk = show(self.generator, noise, settings, table.output)
         logits = self.discriminator(diff_augment(fake, table.augment), noise.label, settings.features())
-        loss = hinge_generator(logits) if table.loss == "hinge" else non_saturating_generator(logits)
+        loss = hinge_generator(logits)
         scalars = {}
         gamma = table.gamma.at(step)
         if table.output == "jpeg" and trunk is not None:

@@ -49,16 +49,6 @@ def wasserstein_generator(fake: Logits) -> Tensor:
     return -_mean(lambda y: y, fake)
 
 
-def non_saturating_discriminator(real: Logits, fake: Logits) -> Tensor:
-    """E softplus(-D(x)) + E softplus(D(G(z))): cross entropy on logits (Goodfellow et al. 2014, Eq. 1)."""
-    return _mean(lambda y: F.softplus(-y), real) + _mean(F.softplus, fake)
-
-
-def non_saturating_generator(fake: Logits) -> Tensor:
-    """E softplus(-D(G(z))) = -E log sigmoid(D(G(z)))."""
-    return _mean(lambda y: F.softplus(-y), fake)
-
-
 def hinge_discriminator(real: Logits, fake: Logits) -> Tensor:
     """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) (Lim & Ye 2017)."""
     return _mean(lambda y: F.relu(1 - y), real) + _mean(lambda y: F.relu(1 + y), fake)
@@ -67,16 +57,6 @@ def hinge_discriminator(real: Logits, fake: Logits) -> Tensor:
 def hinge_generator(fake: Logits) -> Tensor:
     """-E D(G(z)): the same as Wasserstein's."""
     return wasserstein_generator(fake)
-
-
-def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-(D(x) - D(G(z)))), pair by pair (R3GAN, Huang et al. 2024, Eq. 2)."""
-    return F.softplus(fake - real).mean()
-
-
-def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-(D(G(z)) - D(x)))."""
-    return F.softplus(real - fake).mean()
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
@@ -89,15 +69,6 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     between = torch.lerp(fake.detach().float(), real.detach().float(), share)
     # 1e-12: the root must be differentiable where the gradient vanishes, as in a critic that starts at 0.
     return ((_squared_gradients(critic, between) + 1e-12).sqrt() - 1).square().mean()
-
-
-def zero_centred_penalty(critic: Critic, at: Tensor) -> Tensor:
-    """E ||grad D(u)||^2 / 2, to be multiplied by gamma.
-
-    R1 with u the real samples, R2 with u the generated ones (Mescheder et al. 2018, Eqs. 9 and 10).  Computed
-    only every n-th step ("lazily"), it is to be multiplied by n as well.
-    """
-    return _squared_gradients(critic, at.detach()).mean() / 2
 
 
 def _squared_gradients(critic: Critic, at: Tensor) -> Tensor:

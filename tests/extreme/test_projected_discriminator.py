@@ -1,0 +1,53 @@
+"""D on pretrained features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganic.errors import DataError, UsageError
+from ganic.extreme.projected_discriminator import ProjectedDiscriminator
+
+
+def test_one_logit_per_place_and_scale() -> None:
+    torch.manual_seed(0)
+    verdict = ProjectedDiscriminator(8)(torch.rand(2, 3, 96, 128))
+    # SqueezeNet's maps have 47x63, 23x31, 11x15 and 5x7 places; the finest head halves its own.
+    assert [tuple(x.shape) for x in verdict.logits] == [
+        (2, 1, 24, 32),
+        (2, 1, 23, 31),
+        (2, 1, 11, 15),
+        (2, 1, 5, 7),
+    ]
+    assert [x.shape[2:] for x in verdict.features] == [s.shape[2:] for s in verdict.logits for _ in range(2)]
+
+
+def test_a_phase_leaves_out_rows_and_columns() -> None:
+    """As if the picture had been cut, and with it what the latent says of it."""
+    torch.manual_seed(0)
+    critic = ProjectedDiscriminator(8, condition=2)
+    picture, maps = torch.rand(1, 3, 112, 96), torch.rand(1, 2, 112, 96)
+    critic.phase = 5, 9
+    shifted = critic(picture, maps).logits
+    critic.phase = 0, 0
+    cut = critic(picture[:, :, 5:, 9:], maps[:, :, 5:, 9:]).logits
+    for ours, theirs in zip(shifted, cut, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_phases_are_drawn_within_the_strides() -> None:
+    torch.manual_seed(0)
+    critic = ProjectedDiscriminator(4)
+    seen = set()
+    for _ in range(400):
+        critic.redraw()
+        seen |= set(critic.phase)
+    assert seen == set(range(16))
+
+
+def test_what_it_cannot_judge() -> None:
+    critic = ProjectedDiscriminator(4, condition=2)
+    with pytest.raises(UsageError, match="0 channels of maps; it was made for 2"):
+        critic(torch.rand(1, 3, 96, 96))
+    with pytest.raises(DataError, match="64x96 pixels are too few"):
+        critic(torch.rand(1, 3, 96, 64), torch.rand(1, 2, 6, 4))
