@@ -126,6 +126,22 @@ def test_the_joint_stage_trains_everything_in_the_game(objective: Make) -> None:
     assert all(p.grad is not None for p in game.parameters("discriminator"))
 
 
+def test_a_projected_discriminator_plays(objective: Make) -> None:
+    game = objective(stage="adversarial", texture=0.0, discriminator="projected", discriminator_width=8)
+    batch, phases = {"image": pictures()}, set()
+    for step in range(4):
+        for player in game.players(step):
+            game.networks.zero_grad()
+            loss, _ = game.loss(player, batch, step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert loss.isfinite()
+            if player == "discriminator":
+                assert all(p.grad is not None for p in game.parameters(player))
+        game.after_step(step, {})
+        phases.add(game.discriminator.phase)
+    assert len(phases) > 1
+
+
 def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> None:
     game = objective(stage="adversarial", texture=0.0)
     assert game.players(0) == ("generator", "discriminator")

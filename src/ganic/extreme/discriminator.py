@@ -115,7 +115,30 @@ class PatchDiscriminator(nn.Module):
         return self.out(x).float(), features
 
 
-class MultiScaleDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """Pictures [n, 3, h, w] in [0, 1] -> :class:`Verdict`, for :mod:`ganic.extreme.game`.
+
+    Args:
+        condition: channels of the maps that accompany every picture; 0: none.
+    """
+
+    def __init__(self, condition: int) -> None:
+        super().__init__()
+        self.condition = condition
+
+    def check(self, condition: Tensor | None) -> None:
+        """Raises UsageError where the maps are not those that D was made for."""
+        given = 0 if condition is None else condition.shape[1]
+        if given != self.condition:
+            raise UsageError(
+                f"discriminator: {given} channels of maps; it was made for {self.condition}, give as many"
+            )
+
+    def redraw(self) -> None:
+        """Between steps: another random view of the pictures, for those that have several."""
+
+
+class MultiScaleDiscriminator(Discriminator):
     """Pictures [n, 3, h, w] in [0, 1] -> :class:`Verdict`.
 
     Args:
@@ -137,8 +160,7 @@ class MultiScaleDiscriminator(nn.Module):
         normalisation: Normalisation = "instance",
         condition: int = 0,
     ) -> None:
-        super().__init__()
-        self.condition = condition
+        super().__init__(condition)
         self.scales = nn.ModuleList(
             PatchDiscriminator(3 + condition, widths, kernel, normalisation) for _ in range(scales)
         )
@@ -148,11 +170,7 @@ class MultiScaleDiscriminator(nn.Module):
 
         Raises UsageError where the maps are not those that D was made for.
         """
-        given = 0 if condition is None else condition.shape[1]
-        if given != self.condition:
-            raise UsageError(
-                f"discriminator: {given} channels of maps; it was made for {self.condition}, give as many"
-            )
+        self.check(condition)
         x = picture * 2 - 1
         if condition is not None:
             if condition.shape[2:] != picture.shape[2:]:
@@ -182,4 +200,11 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, normalisation: No
     return conv
 
 
-__all__ = ["LabelMaps", "MultiScaleDiscriminator", "PatchDiscriminator", "SpectralNorm", "Verdict"]
+__all__ = [
+    "Discriminator",
+    "LabelMaps",
+    "MultiScaleDiscriminator",
+    "PatchDiscriminator",
+    "SpectralNorm",
+    "Verdict",
+]

@@ -12,14 +12,12 @@ from torch.nn import functional as F
 
 from ganic.errors import DataError
 from ganic.metrics.perceptual import feature_distance, unit_length
-from ganic.metrics.squeezenet import SqueezeNetFeatures
+from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
 from ganic.metrics.wasserstein import VARIANCE_FLOOR
 from ganic.training.recipes import Table
 
 Weight = Annotated[float, Field(ge=0)]
 
-PHASES = 16
-"""The trunk's strides together."""
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
 SMALLEST = 80
@@ -74,7 +72,7 @@ class Distortion:
             )
         # The trunk's strides see some pixels more than others: a lattice in the gradient, and in time in the
         # pictures, unless its phase changes with every step.
-        top, left = torch.randint(min(PHASES, spare + 1), (2,)).tolist() if y.requires_grad else (0, 0)
+        top, left = torch.randint(min(STRIDE, spare + 1), (2,)).tolist() if y.requires_grad else (0, 0)
         with torch.no_grad():
             real = self._trunk(x[:count, :, top:, left:])
         fake = self._trunk(y[:count, :, top:, left:])

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ganic.extreme.discriminator import MultiScaleDiscriminator
-from ganic.extreme.projected_discriminator import ProjectedDiscriminator
+from ganic.extreme.discriminator import Discriminator
 from ganic.training.adversarial import (
     feature_matching,
     least_squares_discriminator,
@@ -22,7 +21,7 @@ from ganic.training.adversarial import (
 
 
 def generator_terms(
-    discriminator: MultiScaleDiscriminator | ProjectedDiscriminator, x: Tensor, y: Tensor, maps: Tensor | None
+    discriminator: Discriminator, x: Tensor, y: Tensor, maps: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """E[f(D(y, s))], which G minimises in place of -E[g(D(y, s))], and feature matching (pix2pixHD's Eq. 4).
 
@@ -36,7 +35,7 @@ def generator_terms(
 
 
 def discriminator_turn(
-    discriminator: MultiScaleDiscriminator | ProjectedDiscriminator, x: Tensor, y: Tensor, maps: Tensor | None
+    discriminator: Discriminator, x: Tensor, y: Tensor, maps: Tensor | None
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """D's loss, and its margin between originals and G's pictures ``y`` (detached): 1 tells all, 0 none."""
     real = discriminator(x, maps).logits

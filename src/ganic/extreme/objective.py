@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
-from ganic.extreme.discriminator import MultiScaleDiscriminator
+from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
 from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
@@ -71,7 +71,7 @@ class GenerativeCompression:
         self._fake: Tensor | None = None
         self._latent: Tensor | None = None
         if settings.plays:
-            self.discriminator: MultiScaleDiscriminator | ProjectedDiscriminator
+            self.discriminator: Discriminator
             if settings.discriminator == "projected":
                 self.discriminator = ProjectedDiscriminator(
                     settings.discriminator_width, condition=settings.discriminator_latent
@@ -115,7 +115,7 @@ class GenerativeCompression:
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         self._fake = self._latent = None
-        if self.settings.plays and isinstance(self.discriminator, ProjectedDiscriminator):
+        if self.settings.plays:
             self.discriminator.redraw()
 
     @torch.no_grad()

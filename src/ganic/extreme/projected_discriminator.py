@@ -9,17 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganic.errors import DataError, UsageError
-from ganic.extreme.discriminator import SLOPE, Verdict
+from ganic.errors import DataError
+from ganic.extreme.discriminator import SLOPE, Discriminator, Verdict
+from ganic.metrics.squeezenet import STRIDE
 from ganic.training.projection import SCALES, Projection
 
-PHASES = 16
-"""The trunk's strides together."""
 SMALLEST = 80
 """Side in pixels that leaves more than one coarsest position whatever the phase."""
 
 
-class ProjectedDiscriminator(nn.Module):
+class ProjectedDiscriminator(Discriminator):
     """Pictures [n, 3, h, w] in [0, 1] -> :class:`~ganic.extreme.discriminator.Verdict`, a scale per map.
 
     Args:
@@ -28,8 +27,7 @@ class ProjectedDiscriminator(nn.Module):
     """
 
     def __init__(self, width: int = 64, *, condition: int = 0) -> None:
-        super().__init__()
-        self.condition = condition
+        super().__init__(condition)
         self.projection = Projection(width)
         # The finest head halves its map first: what it adds is local, and it would cost more than all others.
         self.heads = nn.ModuleList(Head(width, condition, 2 if n == 0 else 1) for n in range(len(SCALES)))
@@ -41,7 +39,7 @@ class ProjectedDiscriminator(nn.Module):
         The trunk sees some pixels more than others: a lattice in the gradient, and in time in the pictures,
         unless its phase changes with every step.
         """
-        top, left = torch.randint(PHASES, (2,)).tolist()
+        top, left = torch.randint(STRIDE, (2,)).tolist()
         self.phase = top, left
 
     def forward(self, picture: Tensor, condition: Tensor | None = None) -> Verdict:
@@ -50,11 +48,7 @@ class ProjectedDiscriminator(nn.Module):
         Raises UsageError where the maps are not those that D was made for, DataError where the picture is too
         small.
         """
-        given = 0 if condition is None else condition.shape[1]
-        if given != self.condition:
-            raise UsageError(
-                f"discriminator: {given} channels of maps; it was made for {self.condition}, give as many"
-            )
+        self.check(condition)
         if min(picture.shape[2:]) < SMALLEST:
             raise DataError(
                 f"pictures: {picture.shape[3]}x{picture.shape[2]} pixels are too few for a projected "

@@ -24,6 +24,9 @@ width."""
 
 CHANNELS = (64, 128, 256, 384, 384, 512, 512)
 
+STRIDE = 16
+"""Pixels per position of the coarsest activations: what the trunk sees of a pixel depends on its phase."""
+
 MIN_SIDE = 17
 """Shorter pictures vanish in the third pooling layer."""
 
