@@ -43,7 +43,7 @@ def laplace(coder: ActivityCoder, count: int, seed: int, busy: float = 1.0) -> N
     rng = np.random.default_rng(seed)
     deviation = np.where(coder.base < 0, 0, 0.11 * RATIO**coder.base) * busy
     values = np.zeros((count, coder.size))
-    coder.arranged(values)[:] = rng.laplace(size=(count, *coder.base.shape)) * deviation / math.sqrt(2)
+    coder.arranged(values)[:] = rng.laplace(size=(count, *coder.base.shape[1:])) * deviation / math.sqrt(2)
     return np.rint(values).astype(np.int64)
 
 
@@ -94,6 +94,19 @@ def test_activity_coder_round_trip(local: bool, step: int, seed: int, busy: floa
     again, same = coder.fit(symbols)
     assert np.array_equal(again, symbols) and np.array_equal(same, tables)
     assert (np.abs(symbols) <= coder.tables.supports[tables]).all()
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_tiles_at_their_own_steps(local: bool) -> None:
+    steps = [5, 0, 20]
+    symbols = np.concatenate([laplace(prior(local=local).at(s), 1, s) for s in steps])
+    fitted, tables = prior(local=local).at(steps).fit(symbols)
+    plain_fitted, plain_tables = PlainCoder(TABLES, 4, [9, 9, 60], [3, 12, 0]).fit(np.full((3, 4), 300))
+    assert plain_tables[:, 0].tolist() == [7, 1, 61]
+    assert plain_fitted[:, 0].tolist() == TABLES.supports[[7, 1, 61]].tolist()
+    for tile, step in enumerate(steps):
+        alone, its_tables = prior(local=local).at(step).fit(symbols[tile : tile + 1])
+        assert np.array_equal(alone[0], fitted[tile]) and np.array_equal(its_tables[0], tables[tile])
 
 
 def test_coefficients_below_the_step_are_zero_and_free() -> None:

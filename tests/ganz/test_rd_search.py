@@ -64,14 +64,13 @@ def test_interpolation_between_integers_has_their_slope() -> None:
 def identity_problem(target: Tensor, price: float = 1e-9, **part: object) -> Problem:
     """Pictures that are their latents: what rounding does can be told by hand."""
     n = len(target)
-    coder = PlainCoder(TABLES, 3 * SIZE * SIZE, 40, 0)
     return Problem(
         render=lambda z: z.view(-1, 3, SIZE, SIZE),
         target=target,
         weight=torch.ones(n, 1, SIZE, SIZE),
         file=torch.arange(n),
-        parts=[Part(coder, 0.1, price, **part)] * n,  # type: ignore[arg-type]
-        chunk=2,
+        parts=[Part(0.1, price, **part)] * n,  # type: ignore[arg-type]
+        coder=PlainCoder(TABLES, 3 * SIZE * SIZE, 40, 0),
     )
 
 
@@ -144,16 +143,18 @@ def test_files_do_not_influence_each_other() -> None:
     levels = np.full((3, 64), 40, np.int16)
     shifts = np.zeros((6, 6), np.int8)
     shifts[5, :] = 5
-    coders = [LatentPrior(TABLES, levels, shifts).at(step) for step in (0, 3, 6)]
+    prior, steps = LatentPrior(TABLES, levels, shifts), np.array([0, 3, 6])
 
     def problem(files: list[int]) -> Problem:
         tiles = [t for t, f in enumerate((0, 0, 1, 2)) if f in files]
+        file = [files.index((0, 0, 1, 2)[t]) for t in tiles]
         return Problem(
             render=lambda z: z.view(-1, 3, SIZE, SIZE),
             target=target[tiles],
             weight=torch.ones(len(tiles), 1, SIZE, SIZE),
-            file=torch.tensor([files.index((0, 0, 1, 2)[t]) for t in tiles]),
-            parts=[Part(coders[f], 0.1 * 1.1 ** (3 * f), 1e-3, limit=500.0 + 300 * (f == 0)) for f in files],
+            file=torch.tensor(file),
+            parts=[Part(0.1 * 1.1 ** (3 * f), 1e-3, limit=500.0 + 300 * (f == 0)) for f in files],
+            coder=prior.at(steps[files][file]),
         )
 
     together = rd_search(problem([0, 1, 2]), start, Settings(steps=40))

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ganic.errors import TrainingError, UsageError
 from ganic.ganz.adam import adam
-from ganic.ganz.budget import Progress, Settings, evaluate
+from ganic.ganz.budget import Progress, Settings
 from ganic.ganz.joint import joint_search
 from ganic.ganz.lbfgs import lbfgs
 from ganic.ganz.model import Model
 from ganic.ganz.picture_loss import PictureLoss, psnr
+from ganic.ganz.rows import evaluate
 from ganic.ganz.search import restarts, search, start
 from ganic.ganz.surfing import surf
 

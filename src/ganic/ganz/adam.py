@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ganic.ganz.budget import Clock, Found, Loss, Report, Settings, check_finite, evaluate, keep_better
+from ganic.ganz.budget import Clock, Found, Report, Settings, check_finite, keep_better
+from ganic.ganz.rows import Loss, evaluate
 
 
 def adam(

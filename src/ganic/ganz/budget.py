@@ -1,4 +1,4 @@
-"""What every search shares: losses row by row, budgets, progress, results."""
+"""What every search shares: budgets, progress, results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 
 from ganic.errors import TrainingError, UsageError
-
-Loss = Callable[[Tensor], Tensor]
-"""Latents [n, ...] -> losses [n], row by row: the i-th depends on the i-th latent alone."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +87,6 @@ class Clock:
         self.step += 1
         if self.report is not None:
             self.report(Progress(self.step, self.steps, self.seconds, best))
-
-
-def evaluate(loss: Loss, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [n] and their gradients, detached."""
-    variable = latents.detach().requires_grad_()
-    with torch.enable_grad():
-        losses = loss(variable)
-        (gradient,) = torch.autograd.grad(losses.sum(), variable)
-    return losses.detach(), gradient.detach()
 
 
 def check_finite(losses: Tensor, step: int) -> None:

@@ -21,10 +21,11 @@ from ganic.entropy import SymbolDecoder
 from ganic.errors import CorruptError, ModelMissingError, UsageError
 from ganic.ganz import payload
 from ganic.ganz.budget import Report, Settings
-from ganic.ganz.encoding import CHUNK, Encoding, Job
+from ganic.ganz.encoding import Encoding, Job
 from ganic.ganz.layout import Fit, Layout
 from ganic.ganz.model import Model, from_file
 from ganic.ganz.payload import Head, StoredLayer
+from ganic.ganz.rows import Parts
 from ganic.ganz.stored_latents import coder_of, layer_of, step_of
 from ganic.hardware import has_fast_bf16
 from ganic.regions import Regions
@@ -188,11 +189,14 @@ class Codec:
             raise UsageError("fidelity: a GANZ model has one picture for a file; leave it at 0")
         container, head, layout, symbols = self._read(data)
         layer, step = layer_of(self.model, head), step_of(self.model, head)
-        tiles = []
-        for part in torch.split(torch.from_numpy(symbols), CHUNK):
+        parts = Parts.of(layout.count, self.model.size, self.device)
+
+        def tiles(part: torch.Tensor) -> torch.Tensor:
             latents = part.to(self.device, torch.float32) * step
-            tiles.append(self.model.generator.synthesise(layer(latents)).cpu())
-        canvas = layout.join(torch.cat(tiles).contiguous().numpy())
+            return self.model.generator.synthesise(layer(latents)).cpu()
+
+        made = parts.cat(tiles, parts.split(torch.from_numpy(symbols)))
+        canvas = layout.join(made.contiguous().numpy())
         return boxes.onto_canvas(canvas, container.boxes, container.width, container.height)
 
     def _read(self, data: bytes) -> tuple[bitstream.Container, Head, Layout, Symbols]:

@@ -23,14 +23,12 @@ from ganic.ganz.model import Model
 from ganic.ganz.payload import Head
 from ganic.ganz.picture_loss import PictureLoss
 from ganic.ganz.rd_search import Part, Problem, rd_search
+from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import Start, search, start
 from ganic.ganz.stored_latents import PLAIN_STEP, coder_of, latents_of, layer_of, step_of
 
 HEADROOM = 1.5
 """A search makes the code of its start about this much shorter; its first step allows for that."""
-
-CHUNK = 8
-"""Tiles that go through the generator at once."""
 
 COARSER = 3
 """Step indices by which to try again where no candidate kept its limit."""
@@ -117,9 +115,10 @@ class Encoding:
         """Unquantised latents of all tiles [n, d]: what an encoder says, or what half of the budget finds."""
         target = torch.cat([job.target for job in jobs])
         encoder = self.model.encoder
+        parts = Parts.of(len(target), self.model.size, target.device)
         if self.head.layer == "basis" and encoder is not None:
             with torch.no_grad():
-                latents = torch.cat([encoder(part) for part in torch.split(target, CHUNK)])
+                latents = parts.cat(encoder, parts.split(target))
             return Found(latents, torch.zeros(len(latents)), 0, 0.0)
         scales = None
         if self.head.layer == "basis" and self.model.scales is not None:
@@ -128,7 +127,12 @@ class Encoding:
         def render(z: Tensor) -> Tensor:
             return self.model.generator.synthesise(self.layer(z if scales is None else z * scales))
 
-        loss = PictureLoss(render, target, torch.cat([job.weight for job in jobs]), self.bf16)
+        weights = parts.split(torch.cat([job.weight for job in jobs]))
+        losses = [
+            PictureLoss(render, part, weight, self.bf16)
+            for part, weight in zip(parts.split(target), weights, strict=True)
+        ]
+        precise = Together([replace(loss, bf16=False) for loss in losses], parts)
         half = replace(
             self.settings,
             steps=self.settings.steps // 2,
@@ -137,7 +141,8 @@ class Encoding:
         )
         kind: Start = "zero" if self.head.layer == "basis" else "clamped-normal"
         first = start(kind, len(target), latents_of(self.model, self.head), self.head.seed)
-        found = search(loss, first.to(target.device), half, self.report, precise=replace(loss, bf16=False))
+        begin = first.to(target.device)
+        found = search(Together(losses, parts), begin, half, self.report, precise=precise)
         return found if scales is None else replace(found, latents=found.latents * scales)
 
     def head_of(self, job: Job) -> Head:
@@ -218,7 +223,7 @@ class Encoding:
             weight=torch.cat([jobs[i].weight for i in members]),
             file=torch.repeat_interleave(torch.arange(len(members)), counts).to(target.device),
             parts=[self.part(jobs[i], heads[i]) for i in members],
-            chunk=CHUNK,
+            coder=coder_of(self.model, *(heads[i] for i in members for _ in range(jobs[i].layout.count))),
             bf16=self.bf16,
         )
         latents = torch.cat([rows[i] for i in members])
@@ -232,13 +237,12 @@ class Encoding:
 
     def part(self, job: Job, head: Head) -> Part:
         """One file's share of a problem."""
-        coder, step = coder_of(self.model, head), step_of(self.model, head)
+        step = step_of(self.model, head)
         price = self.model.config.price_at(head.step)
         if self.quality is not None:
-            return Part(coder, step, price)
+            return Part(step, price)
         limit = job.limit or 0
         return Part(
-            coder,
             step,
             price,
             self.room(job, head),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,15 +16,13 @@ from ganic.ganz.fista import Lasso, best_of
 from ganic.ganz.measurements import GaussianMeasurement, Measurement, StructuredMeasurement, measure
 from ganic.ganz.model import FirstLayer, Model
 from ganic.ganz.picture_loss import PictureLoss
+from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import restarts, start
 from ganic.ganz.sensing import Recovery, recover
 from ganic.ganz.sparse_sensing import SparseRecovery, recover_sparse
 from ganic.ganz.wavelets import Variant, keep_largest
 
 VARIANTS: tuple[Variant, ...] = ("code", "formula", "joint")
-
-CHUNK = 32
-"""Pictures searched at once."""
 
 WHITE = Settings(rate=0.1, betas=(0.9, 0.99))
 """Rate and betas for latents of unit variance: they start at zero and have a few units to go, together."""
@@ -84,58 +82,76 @@ def compress(
     the model has an encoder. Raises UsageError if this model has no such layer.
     """
     inputs = None if ratio is None else model.latent_size(ratio)
-    shared = None if kind == "chosen" else model.first_layer(kind, inputs, how.seed)
-    parts = []
-    for target in torch.split(truth, CHUNK):
-        coefficients = None
-        if kind in ("basis", "chosen") and model.encoder is not None:
-            with torch.no_grad(), torch.autocast(target.device.type, torch.bfloat16, enabled=how.bf16):
-                coefficients = model.encoder(target)
-        layer = _chosen(model, coefficients, inputs) if shared is None else shared
-
-        def render(z: Tensor, layer: nn.Module = layer) -> Tensor:
-            return model.generator.synthesise(layer(z))
-
-        loss = PictureLoss(render, target, bf16=how.bf16)
-        found = restarts(
-            loss,
-            _starts(model, kind, layer, target, coefficients, how),
-            how.settings,
-            how.report,
-            precise=replace(loss, bf16=False),
-        )
+    parts = Parts.of(len(truth), model.size, truth.device)
+    targets, coefficients = parts.split(truth), None
+    if kind in ("basis", "chosen") and model.encoder is not None:
         with torch.no_grad():
-            parts.append(loss.render(found.latents).float().clamp(0, 1))
-    made = torch.cat(parts)
+            coefficients = parts.map(
+                _encoded, [model.encoder] * len(targets), targets, [how.bf16] * len(targets)
+            )
+    layers: list[nn.Module]
+    if kind == "chosen":
+        layers = [*_chosen(model, coefficients, inputs)]
+    else:
+        layers = [model.first_layer(kind, inputs, how.seed)] * len(targets)
+
+    def render_with(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda z: model.generator.synthesise(layer(z))
+
+    losses = [
+        PictureLoss(render_with(layer), target, bf16=how.bf16)
+        for layer, target in zip(layers, targets, strict=True)
+    ]
+    found = restarts(
+        Together(losses, parts),
+        _starts(model, kind, layers, truth, coefficients, how),
+        how.settings,
+        how.report,
+        precise=Together([replace(loss, bf16=False) for loss in losses], parts),
+    )
+    with torch.no_grad():
+        made = parts.cat(lambda loss, z: loss.render(z), losses, parts.split(found.latents))
+    made = made.float().clamp(0, 1)
     return Outcome(made, psnrs(made, truth))
 
 
-def _chosen(model: Model, coefficients: Tensor | None, inputs: int | None) -> ChosenLinear:
+def _encoded(encoder: nn.Module, pictures: Tensor, bf16: bool) -> Tensor:
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=bf16):
+        coefficients: Tensor = encoder(pictures)
+    return coefficients
+
+
+def _chosen(model: Model, coefficients: Sequence[Tensor] | None, inputs: int | None) -> list[ChosenLinear]:
+    """A layer for each part of the pictures."""
     if model.basis is None or model.scales is None or coefficients is None:
         raise UsageError("first layer: this model has no learned basis with an encoder; choose another")
-    return ChosenLinear.of(model.basis, model.scales, coefficients, inputs or coefficients.shape[1])
+    return [
+        ChosenLinear.of(model.basis, model.scales, part, inputs or part.shape[1]) for part in coefficients
+    ]
 
 
 def _starts(
     model: Model,
     kind: FirstLayer | Literal["chosen"],
-    layer: nn.Module,
-    target: Tensor,
-    coefficients: Tensor | None,
+    layers: Sequence[nn.Module],
+    truth: Tensor,
+    coefficients: Sequence[Tensor] | None,
     how: How,
 ) -> list[Tensor]:
-    if isinstance(layer, ChosenLinear):
+    """For all pictures; ``layers`` and ``coefficients`` are of their parts."""
+    chosen = [layer for layer in layers if isinstance(layer, ChosenLinear)]
+    if chosen:
         if coefficients is None:
-            return [start("zero", len(target), layer.inputs).to(target.device)]
-        return [layer.latents(coefficients)]
+            return [start("zero", len(truth), chosen[0].inputs).to(truth.device)]
+        parts = zip(chosen, coefficients, strict=True)
+        return [torch.cat([layer.latents(part) for layer, part in parts])]
     size = (
         model.generator.latent_dim
         if kind == "trained"
-        else int(getattr(layer, "inputs", model.generator.h0_size))
+        else int(getattr(layers[0], "inputs", model.generator.h0_size))
     )
     return [
-        start("clamped-normal", len(target), size, how.seed + i).to(target.device)
-        for i in range(how.restarts)
+        start("clamped-normal", len(truth), size, how.seed + i).to(truth.device) for i in range(how.restarts)
     ]
 
 
@@ -180,32 +196,27 @@ def sense(
     if kind == "basis":
         settings = replace(settings, rate=WHITE.rate, betas=WHITE.betas)
         weight = prior_weight(measurement, int(getattr(layer, "inputs", 0)), noise, floor)
-    parts = []
-    for target in torch.split(truth, CHUNK):
-        y = measure(measurement, target, noise, how.seed)
-        problem = Recovery(model.generator, layer, measurement, y, weight, how.bf16)
-        size = int(getattr(layer, "inputs", model.generator.h0_size))
-        if kind == "basis":
-            starts = [start("zero", len(target), size).to(target.device)]
-        else:
-            starts = [
-                start("clamped-normal", len(target), size, how.seed + i).to(target.device)
-                for i in range(how.restarts)
-            ]
-        parts.append(recover(problem, starts, settings, how.report).pictures)
-    made = torch.cat(parts)
+    problem = Recovery(
+        model.generator, layer, measurement, measure(measurement, truth, noise, how.seed), weight, how.bf16
+    )
+    size = int(getattr(layer, "inputs", model.generator.h0_size))
+    if kind == "basis":
+        starts = [start("zero", len(truth), size).to(truth.device)]
+    else:
+        starts = [
+            start("clamped-normal", len(truth), size, how.seed + i).to(truth.device)
+            for i in range(how.restarts)
+        ]
+    made = recover(problem, starts, settings, how.report).pictures
     return Outcome(made, psnrs(made, truth))
 
 
 def _sense_sparse(
     model: Model, basis: KroneckerBasis, truth: Tensor, measurement: Measurement, how: How, noise: float
 ) -> Outcome:
-    parts = []
-    for target in torch.split(truth, CHUNK):
-        y = measure(measurement, target, noise, how.seed)
-        problem = SparseRecovery(model.generator, basis, measurement, y, noise, bf16=how.bf16)
-        parts.append(recover_sparse(problem, how.settings, how.report).pictures)
-    made = torch.cat(parts)
+    y = measure(measurement, truth, noise, how.seed)
+    problem = SparseRecovery(model.generator, basis, measurement, y, noise, bf16=how.bf16)
+    made = recover_sparse(problem, how.settings, how.report).pictures
     return Outcome(made, psnrs(made, truth))
 
 

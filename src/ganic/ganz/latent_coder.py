@@ -24,10 +24,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ganic.entropy import MAX_SUPPORT, SymbolDecoder, SymbolEncoder, SymbolTables
 from ganic.errors import ModelFormatError
@@ -63,7 +64,7 @@ Integers = NDArray[np.int64]
 
 
 class LatentCoder(Protocol):
-    """The probabilities of one tile's latents at one quantiser step."""
+    """The probabilities of tiles' latents, at one quantiser step or at each tile's own."""
 
     size: int
     """Latents per tile."""
@@ -74,23 +75,27 @@ class LatentCoder(Protocol):
         ...
 
     def put(self, encoder: SymbolEncoder, symbols: Symbols) -> None:
-        """Code one tile [size]."""
+        """Code one tile [size], at the only step."""
         ...
 
     def get(self, decoder: SymbolDecoder) -> Symbols:
-        """Decode one tile [size]; raises CorruptError."""
+        """Decode one tile [size], at the only step; raises CorruptError."""
         ...
 
 
 class PlainCoder:
-    """All ``size`` latents with one table: 1 + ``level`` - ``step``, within 1 to 64."""
+    """All ``size`` latents with one table: 1 + ``level`` - ``step``, within 1 to 64.
 
-    def __init__(self, tables: SymbolTables, size: int, level: int, step: int) -> None:
+    ``level`` and ``step`` are one of each, or [n], of n tiles.
+    """
+
+    def __init__(self, tables: SymbolTables, size: int, level: ArrayLike, step: ArrayLike) -> None:
         self.tables, self.size = tables, size
-        self.table = 1 + min(max(level - step, 0), LEVELS - 1)
+        levels = np.asarray(level, np.int64) - np.asarray(step, np.int64)
+        self.table = 1 + np.clip(levels, 0, LEVELS - 1).reshape(-1, 1)
 
     def fit(self, symbols: NDArray[Any]) -> tuple[Symbols, Integers]:
-        table = np.full(symbols.shape, self.table, np.int64)
+        table = np.broadcast_to(self.table, symbols.shape).copy()
         return self.tables.clip(symbols, table), table
 
     def put(self, encoder: SymbolEncoder, symbols: Symbols) -> None:
@@ -124,8 +129,13 @@ class LatentPrior:
         if np.abs(self.shifts.astype(int)).max() > MAX_SHIFT or np.abs(self.levels.astype(int)).max() > 1024:
             raise _bad("levels or shifts are out of range")
 
-    def at(self, step: int) -> ActivityCoder:
-        """The coder at a step index."""
+    @cached_property
+    def expected(self) -> Integers:
+        """The mean absolute symbol of each table, in 1/256."""
+        return expected_magnitudes(self.tables)
+
+    def at(self, step: ArrayLike) -> ActivityCoder:
+        """The coder at a step index, or at the index [n] of each of n tiles."""
         return PlaceCoder(self, step) if self.local else FrequencyCoder(self, step)
 
 
@@ -140,14 +150,15 @@ class ActivityCoder(ABC):
     first: int
     """The first group that looks at others."""
 
-    def __init__(self, prior: LatentPrior, step: int) -> None:
+    def __init__(self, prior: LatentPrior, step: ArrayLike) -> None:
         self.tables = prior.tables
         self.size = prior.levels.size
-        self.base = self.arranged(prior.levels.astype(np.int64)[None])[0] - step
-        """Level of each coefficient at this step [rows, columns]; below 0: certainly zero."""
+        levels = self.arranged(prior.levels.astype(np.int64)[None])
+        self.base = levels - np.asarray(step, np.int64).reshape(-1, 1, 1)
+        """Level of each coefficient at each step [1 or n, rows, columns]; below 0: certainly zero."""
         self._shifts = prior.shifts.astype(np.int64)
-        expected = expected_magnitudes(prior.tables)
-        self._expected = np.where(self.base < 0, 0, expected[1 + np.clip(self.base, 0, LEVELS - 1)])
+        self._expected = np.where(self.base < 0, 0, prior.expected[1 + np.clip(self.base, 0, LEVELS - 1)])
+        self._thresholds: dict[int, tuple[Integers, Integers]] = {}
 
     @abstractmethod
     def arranged(self, tiles: NDArray[Any]) -> NDArray[Any]:
@@ -188,8 +199,8 @@ class ActivityCoder(ABC):
 
         Symbols of the group itself and of later ones are not looked at.
         """
-        base = self.base[:, self.groups[group] : self.groups[group + 1]]
-        shift = np.zeros((len(symbols), len(base)), np.int64)
+        base = self.base[:, :, self.groups[group] : self.groups[group + 1]]
+        shift = np.zeros(symbols.shape[:2], np.int64)
         if group >= self.first:
             shift = self._shifts[self.activity(group, symbols)]
         return np.where(base < 0, 0, 1 + np.clip(base + shift[:, :, None], 0, LEVELS - 1))
@@ -198,8 +209,11 @@ class ActivityCoder(ABC):
         """Bins [n, rows] of the activity nearby and in the neighbourhood, before a group that looks at it."""
         window = slice(self.groups[max(self.first - 1, group - 2)], self.groups[group])
         seen = np.abs(symbols[:, :, window].astype(np.int64)).sum(axis=2)
-        expected = self._expected[None, :, window].sum(axis=2)
-        return _bin(seen, expected), _bin(self._neighbourhood(seen), self._neighbourhood(expected))
+        if group not in self._thresholds:
+            expected = self._expected[:, :, window].sum(axis=2)
+            self._thresholds[group] = expected, self._neighbourhood(expected)
+        nearby, around = self._thresholds[group]
+        return _bin(seen, nearby), _bin(self._neighbourhood(seen), around)
 
 
 class FrequencyCoder(ActivityCoder):
@@ -221,7 +235,7 @@ class PlaceCoder(ActivityCoder):
 
     first = 2
 
-    def __init__(self, prior: LatentPrior, step: int) -> None:
+    def __init__(self, prior: LatentPrior, step: ArrayLike) -> None:
         self.groups = channel_groups(len(prior.levels))
         super().__init__(prior, step)
 
@@ -247,8 +261,9 @@ def channel_groups(channels: int) -> list[int]:
 def _bin(seen: Integers, expected: Integers) -> Integers:
     """Which of the BINS seen to expected magnitudes fall in; a quarter symbol is added to both."""
     a, b = UNIT * seen + UNIT // 4, expected + UNIT // 4
-    thresholds = (4 * a >= b, 2 * a >= b, a >= b, a >= 2 * b, a >= 4 * b)
-    bins: Integers = np.sum([np.asarray(t, np.int64) for t in thresholds], axis=0)
+    bins: Integers = (4 * a >= b).astype(np.int64)
+    for above in (2 * a >= b, a >= b, a >= 2 * b, a >= 4 * b):
+        bins += above
     return bins
 
 

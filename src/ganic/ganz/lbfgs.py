@@ -16,7 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from ganic.ganz.budget import Clock, Found, Loss, Report, Settings, check_finite, evaluate
+from ganic.ganz.budget import Clock, Found, Report, Settings, check_finite
+from ganic.ganz.rows import Loss, evaluate
 
 ARMIJO = 1e-4
 CURVATURE = 0.9

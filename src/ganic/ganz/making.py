@@ -28,11 +28,9 @@ from ganic.ganz.model import Config, Model, quantiser_steps
 from ganic.ganz.picture_loss import PictureLoss
 from ganic.ganz.prior_fit import fit_levels, fit_prior
 from ganic.ganz.rd_search import Part, Problem, rd_search
+from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import search
 from ganic.ganz.tables import laplace_tables
-
-CHUNK = 16
-"""Pictures that go through a network at once."""
 
 SEARCH = Settings(steps=400, finish=0.5)
 """For the h0 maps of a generator without basis."""
@@ -65,18 +63,19 @@ def make(
     _fill(generator, networks, "generator")
     bare = Model(config, generator, laplace_tables(), quantiser_steps())
     basis, encoder = config.basis(), None
+    parts = Parts.of(len(pictures), bare.size, pictures.device)
     if "basis.channels" in networks:
         _fill(basis, networks, "basis")
         encoder = config.encoder()
         _fill(encoder, networks, "encoder")
         encoder.eval()
         with torch.no_grad():
-            coefficients = torch.cat([encoder(part) for part in torch.split(pictures, CHUNK)])
+            coefficients = parts.cat(encoder, parts.split(pictures))
     elif config.local:
         raise ModelFormatError("basis: a local one comes with training; these networks have none")
     else:
         say("searching h0 maps")
-        h0 = torch.cat([_search_h0(bare, part) for part in torch.split(pictures, CHUNK)])
+        h0 = _search_h0(bare, pictures, parts)
         basis = fit(h0).basis
         coefficients = _analyse(basis, h0)
     scales = coefficients.double().square().mean(dim=0).sqrt().float()
@@ -135,11 +134,13 @@ def _bits(prior: LatentPrior, coefficients: Tensor, step: float, index: int) -> 
 def _errors(model: Model, coefficients: Tensor, pictures: Tensor, step: float) -> float:
     """Mean squared error, summed over a picture, of its rounded coefficients."""
     assert model.basis is not None
-    total = 0.0
-    for part, target in zip(torch.split(coefficients, CHUNK), torch.split(pictures, CHUNK), strict=True):
-        made = model.generator.synthesise(model.basis(torch.round(part / step) * step))
-        total += float((made - target).square().sum())
-    return total / len(pictures)
+    parts, basis = Parts.of(len(pictures), model.size, pictures.device), model.basis
+
+    def error(part: Tensor, target: Tensor) -> float:
+        made = model.generator.synthesise(basis(torch.round(part / step) * step))
+        return float((made - target).square().sum())
+
+    return sum(parts.map(error, parts.split(coefficients), parts.split(pictures))) / len(pictures)
 
 
 def _searched(
@@ -148,20 +149,22 @@ def _searched(
     """The symbols that a search finds at a step index."""
     assert model.prior is not None and model.basis is not None
     basis, step = model.basis, float(model.steps[index])
-    part = Part(model.prior.at(index), step, model.config.price_at(index))
+    part = Part(step, model.config.price_at(index))
     problem = Problem(
         render=lambda z: model.generator.synthesise(basis(z)),
         target=pictures,
         weight=torch.ones_like(pictures[:, :1]),
         file=torch.arange(len(pictures)),
         parts=[part] * len(pictures),
+        coder=model.prior.at(index),
     )
     return rd_search(problem, coefficients / step, Settings(steps=steps)).symbols
 
 
-def _search_h0(model: Model, pictures: Tensor) -> Tensor:
-    loss = PictureLoss(model.generator.synthesise, pictures)
-    return search(loss, torch.zeros(len(pictures), model.generator.h0_size), SEARCH).latents
+def _search_h0(model: Model, pictures: Tensor, parts: Parts) -> Tensor:
+    losses = [PictureLoss(model.generator.synthesise, part) for part in parts.split(pictures)]
+    begin = torch.zeros(len(pictures), model.generator.h0_size)
+    return search(Together(losses, parts), begin, SEARCH).latents
 
 
 def _analyse(basis: KroneckerBasis, h0: Tensor) -> Tensor:

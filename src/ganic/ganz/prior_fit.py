@@ -109,7 +109,7 @@ def _cases(
         part = slice(coder.groups[group], coder.groups[group + 1])
         nearby, around = coder.activity(group, symbols)
         kind = np.broadcast_to((nearby * BINS + around)[:, :, None], symbols[:, :, part].shape)
-        base = np.broadcast_to(coder.base[:, part], kind.shape)
+        base = np.broadcast_to(coder.base[:, :, part], kind.shape)
         coded = base >= 0
         yield base[coded], kind[coded], np.abs(symbols[:, :, part].astype(np.int64))[coded]
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from ganic.entropy import MAX_SUPPORT, SymbolTables
 from ganic.ganz.budget import Clock, Report, Settings, check_finite
 from ganic.ganz.latent_coder import LatentCoder
+from ganic.ganz.rows import Parts
 
 SOFT_SHARE = 0.1
 """Of the steps; the rest is hard, and keeps to the limits."""
@@ -57,7 +58,6 @@ Render = Callable[[Tensor], Tensor]
 class Part:
     """What the tiles of one file have in common."""
 
-    coder: LatentCoder
     step: float
     """The quantiser's: latent = step * symbol."""
     price: float
@@ -73,7 +73,7 @@ class Problem:
     """Tiles to be coded, of one or more files with the same first layer.
 
     ``target`` [n, 3, s, s]; ``weight`` [n, 1, s, s], how much each pixel's error counts; ``file`` [n], which
-    of ``parts`` each tile belongs to, in ascending order.
+    of ``parts`` each tile belongs to, in ascending order; ``coder``, of all tiles at their own steps.
     """
 
     render: Render
@@ -81,8 +81,7 @@ class Problem:
     weight: Tensor
     file: Tensor
     parts: Sequence[Part]
-    chunk: int = 8
-    """Tiles that go through the generator at once."""
+    coder: LatentCoder
     bf16: bool = False
     """Whether the soft phase runs under autocast."""
 
@@ -99,11 +98,7 @@ class Problem:
 
     def fit(self, values: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
         """The nearest symbols [n, d] that can be coded, and their tables."""
-        rounded = np.rint(values.detach().cpu().numpy()).astype(np.int64)
-        symbols, tables = np.empty(rounded.shape, np.int16), np.empty(rounded.shape, np.int64)
-        for part, tiles in zip(self.parts, self.tiles, strict=True):
-            symbols[tiles], tables[tiles] = part.coder.fit(rounded[tiles])
-        return symbols, tables
+        return self.coder.fit(np.rint(values.detach().cpu().numpy()).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def rd_search(problem: Problem, start: Tensor, settings: Settings, report: Repor
     With zero steps, ``start`` is rounded and evaluated.  Raises TrainingError if an error is not finite.
     """
     clock = Clock(settings, report)
-    lengths = code_lengths(problem.parts[0].coder.tables).to(start.device)
+    lengths = code_lengths(problem.coder.tables).to(start.device)
     best = _Best(problem, start.shape[1])
     current = start.detach().clone()
     first, second = torch.zeros_like(current), torch.zeros_like(current)
@@ -218,33 +213,32 @@ def _evaluate(
     """
     integers = torch.from_numpy(symbols).to(current)
     which = torch.from_numpy(tables).to(current.device)
-    errors, bits, gradients = [], [], []
-    everything = torch.arange(len(current), device=current.device)
-    for chunk in torch.split(everything, problem.chunk):
-        values = current[chunk].requires_grad_(gradient)
+    bf16 = problem.bf16 and temperature is not None
+
+    def evaluate(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of some tiles."""
+        values = current[rows].requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
             if temperature is None:
-                quantised = values + (integers[chunk] - values).detach()
-                rate = interpolated_bits(lengths, which[chunk], values)
+                quantised = values + (integers[rows] - values).detach()
+                rate = interpolated_bits(lengths, which[rows], values)
             else:
                 quantised = soft_round(values, temperature)
-                rate = interpolated_bits(lengths, which[chunk], quantised)
-            bf16 = problem.bf16 and temperature is not None
+                rate = interpolated_bits(lengths, which[rows], quantised)
             with torch.autocast(current.device.type, torch.bfloat16, enabled=bf16):
-                pictures = problem.render(problem.steps[chunk] * quantised)
-            difference = (pictures.float() - problem.target[chunk]).square() * problem.weight[chunk]
+                pictures = problem.render(problem.steps[rows] * quantised)
+            difference = (pictures.float() - problem.target[rows]).square() * problem.weight[rows]
             error = difference.flatten(1).sum(1)
+            slope = values
             if gradient:
-                cost = (error + price[problem.file[chunk]] * rate).sum()
-                gradients.append(torch.autograd.grad(cost, values)[0])
-        errors.append(error.detach())
-        exact = interpolated_bits(lengths, which[chunk], integers[chunk]) if temperature is None else rate
-        bits.append(exact.detach())
-    return (
-        _per_file(problem, torch.cat(errors)),
-        _per_file(problem, torch.cat(bits)),
-        torch.cat(gradients) if gradient else current,
-    )
+                (slope,) = torch.autograd.grad((error + price[problem.file[rows]] * rate).sum(), values)
+        exact = interpolated_bits(lengths, which[rows], integers[rows]) if temperature is None else rate
+        return error.detach(), exact.detach(), slope.detach()
+
+    parts = Parts.of(len(current), problem.target.shape[-1], current.device)
+    found = parts.map(evaluate, parts.split(torch.arange(len(current), device=current.device)))
+    errors, bits, slopes = (torch.cat(column) for column in zip(*found, strict=True))
+    return _per_file(problem, errors), _per_file(problem, bits), slopes
 
 
 def _per_file(problem: Problem, values: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Eq. 1 of the GANZ paper: z* = argmin ||G(z) - x||^2, for many pictures at once and each on its own.
 
-A *loss* (`ganic.ganz.budget.Loss`) maps latents [n, ...] to n numbers, row by row.  Gradients of
+A *loss* (`ganic.ganz.rows.Loss`) maps latents [n, ...] to n numbers, row by row.  Gradients of
 their sum are then n separate gradients, and neither Adam (element by element) nor `ganic.ganz.lbfgs` (row by
 row) lets one picture influence another: alone or in a batch, a picture gets the same result, to rounding.
 
@@ -22,9 +22,10 @@ from torch import Tensor
 
 from ganic.errors import UsageError
 from ganic.ganz.adam import adam
-from ganic.ganz.budget import Clock, Found, Loss, Progress, Report, Settings, keep_better
+from ganic.ganz.budget import Clock, Found, Progress, Report, Settings, keep_better
 from ganic.ganz.lbfgs import lbfgs
 from ganic.ganz.random_stream import Purpose, normal
+from ganic.ganz.rows import Loss
 
 __all__ = ["Found", "Loss", "Progress", "Report", "Settings", "Start", "restarts", "search", "start"]
 

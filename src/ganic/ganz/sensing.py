@@ -19,6 +19,7 @@ from ganic.errors import UsageError
 from ganic.ganz.budget import Found, Report, Settings
 from ganic.ganz.generator import Generator
 from ganic.ganz.measurements import Measurement
+from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import restarts, search
 
 
@@ -78,9 +79,12 @@ def recover(
     problem: Recovery, starts: Sequence[Tensor], settings: Settings, report: Report | None = None
 ) -> Recovered:
     """Search from each of ``starts`` (each [n, d]) and keep the best of every picture."""
-    found = restarts(problem, starts, settings, report, precise=replace(problem, bf16=False))
+    parts = Parts.of(len(problem.y), problem.generator.image_size, problem.y.device)
+    losses = [replace(problem, y=y) for y in parts.split(problem.y)]
+    precise = [replace(loss, bf16=False) for loss in losses]
+    found = restarts(Together(losses, parts), starts, settings, report, precise=Together(precise, parts))
     with torch.no_grad():
-        pictures = problem.pictures(found.latents)
+        pictures = parts.cat(problem.pictures, parts.split(found.latents))
         residuals = problem.residuals(pictures)
     return Recovered(pictures.clamp(0, 1), residuals, found)
 

@@ -21,6 +21,7 @@ from ganic.ganz.basis import POSITIONS, SMOOTH, KroneckerBasis
 from ganic.ganz.budget import Clock, Found, Report, Settings, check_finite
 from ganic.ganz.generator import Generator
 from ganic.ganz.measurements import Measurement
+from ganic.ganz.rows import Loss, Parts, Together, evaluate
 from ganic.ganz.sensing import Recovered, check_size
 
 WEIGHT = 0.001
@@ -75,6 +76,10 @@ class SparseRecovery:
             pictures = self.pictures(z)
         return self.measurement.forward(pictures.float().flatten(1))
 
+    def misfit(self, y: Tensor, bf16: bool = False) -> Loss:
+        """1/M ||A G(z) - y||^2 of each row, for those pictures that were measured as ``y``."""
+        return lambda z: (self.measured(z, bf16) - y).square().mean(dim=1)
+
     def back(self, z: Tensor, y: Tensor) -> Tensor:
         """J(z)^T A^T y."""
         variable = z.detach().requires_grad_()
@@ -106,11 +111,16 @@ def recover_sparse(problem: SparseRecovery, settings: Settings, report: Report |
     z = problem.y.new_zeros(len(problem.y), problem.generator.h0_size)
     penalised = torch.ones_like(z[:1])
     penalised[:, : SMOOTH * POSITIONS] = 0
+    parts = Parts.of(len(z), problem.generator.image_size, z.device)
+    ys = parts.split(problem.y)
+    precise = Together([problem.misfit(y) for y in ys], parts)
+    quick = Together([problem.misfit(y, problem.bf16) for y in ys], parts)
+    half = problem.measurement.count / 2  # of a misfit: what the gradients here are of
     with torch.no_grad():
-        first = problem.measured(z)
-    scale = (problem.back(z, first - problem.y) * penalised).abs().amax(1, keepdim=True)
+        first = problem.measured(z[:1])
+    scale = (evaluate(precise, z)[1] * half * penalised).abs().amax(1, keepdim=True)
     draw = torch.Generator().manual_seed(0)
-    some = torch.randn(first[:1].shape, generator=draw).to(first)
+    some = torch.randn(first.shape, generator=draw).to(first)
     loud = NOISE * problem.noise * problem.back(z[:1], some).square().mean().sqrt()
     step = 1 / (CAUTION * problem.steepness())
     ahead, age = z, torch.ones_like(z[:, :1])
@@ -118,25 +128,21 @@ def recover_sparse(problem: SparseRecovery, settings: Settings, report: Report |
     try:
         while clock.fraction < 1:
             fall = max(0.0, 1 - 2 * clock.fraction)
-            variable = ahead.detach().requires_grad_()
-            with torch.enable_grad():
-                misfit = problem.measured(variable, problem.bf16 and fall > 0) - problem.y
-                losses = misfit.square().mean(dim=1)
-                (gradient,) = torch.autograd.grad(misfit.square().sum() / 2, variable)
-            check_finite(losses.detach(), clock.step)
+            losses, gradient = evaluate(quick if fall > 0 else precise, ahead)
+            check_finite(losses, clock.step)
             threshold = (problem.weight * FIRST**fall * scale).clamp(min=float(loud)) * step * penalised
-            moved = ahead.detach() - step * gradient
+            moved = ahead - step * half * gradient
             new = moved.sign() * (moved.abs() - threshold).clamp(min=0)
             uphill = ((ahead - new) * (new - z)).sum(dim=1, keepdim=True) > 0
             age = torch.where(uphill, torch.ones_like(age), age)
             older = (1 + (1 + 4 * age.square()).sqrt()) / 2
             ahead = new + torch.where(uphill, torch.zeros_like(age), (age - 1) / older) * (new - z)
             z, age = new, older
-            clock.tick(losses.detach())
+            clock.tick(losses)
     except KeyboardInterrupt:
         interrupted = True
     with torch.no_grad():
-        pictures = problem.pictures(z)
+        pictures = parts.cat(problem.pictures, parts.split(z))
         residuals = (problem.measurement.forward(pictures.flatten(1)) - problem.y).square().mean(dim=1)
     found = Found(z, residuals, clock.step, clock.seconds, interrupted)
     return Recovered(pictures.clamp(0, 1), residuals, found)

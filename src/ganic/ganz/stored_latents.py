@@ -29,11 +29,13 @@ def latents_of(model: Model, head: Head) -> int:
     return head.inputs or model.generator.latent_dim
 
 
-def coder_of(model: Model, head: Head) -> LatentCoder:
-    """The probabilities of a tile's symbols."""
-    if head.layer == "basis" and model.prior is not None:
-        return model.prior.at(head.step)
-    return PlainCoder(model.tables, latents_of(model, head), head.level, head.step)
+def coder_of(model: Model, *heads: Head) -> LatentCoder:
+    """The probabilities of the symbols of any tile of one head, or of one tile of each head; all have the
+    same first layer."""
+    first, steps = heads[0], [head.step for head in heads]
+    if first.layer == "basis" and model.prior is not None:
+        return model.prior.at(steps)
+    return PlainCoder(model.tables, latents_of(model, first), [head.level for head in heads], steps)
 
 
 def step_of(model: Model, head: Head) -> float:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from ganic.errors import UsageError
-from ganic.ganz.budget import Found, Loss, Report, Settings
+from ganic.ganz.budget import Found, Report, Settings
+from ganic.ganz.rows import Loss
 from ganic.ganz.search import search
 
 LAST_SHARE = 0.5
