@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def test_train_export_evaluate(run: Run, folder: Path, monkeypatch: pytest.Monke
     assert run("export", "runs/mini", "-o", "models/mini.safetensors").exit_code == 1  # exists
 
     monkeypatch.setenv("GANIC_MODELS", "models")
+    # Training goes on from a model as from a run: by its name, or its file.
+    for model in ("mini", "models/mini.safetensors"):
+        result = run(
+            "train", GOLDEN / "tiny.toml", *short, "--set", f'init="{model}"', "--run-dir", "more", "-q"
+        )
+        assert result.exit_code == 0, result.stderr
+        line = Path("more/metrics.jsonl").read_text().splitlines()[0]
+        assert json.loads(line)["from"] == f"{model} (codec)"
+        shutil.rmtree("more")
+    result = run("train", GOLDEN / "tiny.toml", *short, "--set", 'init="nobody"', "--run-dir", "more", "-q")
+    assert result.exit_code != 0 and "nobody" in result.stderr
+
     result = run(
         "evaluate", "pictures", "-o", "out", "--model", "mini", "--quality", "10",
         "--against", "webp,jpeg:2", "--no-ssimulacra2", "--json",

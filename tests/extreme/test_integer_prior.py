@@ -122,6 +122,26 @@ def trained(seed: int = 0) -> tuple[Prior, IntegerPrior]:
     return prior, IntegerPrior(tensors)
 
 
+def test_training_goes_on_from_integers() -> None:
+    prior, _ = trained()
+    integers = prior.integers()
+    other = Prior(LATENT, HYPER, features=12, hidden=20, context=8)
+    state = other.state_dict()
+    reals = other.reals(integers)
+    assert reals.keys() == {name for name in state if not name.startswith("hyper_encoder.")}
+    other.load_state_dict(state | reals)
+    for name, again in other.integers().items():
+        # The step of a kernel is that of its rounded values, which may differ in the last place.
+        largest = 1e-3 * float(integers[name].abs().max()) if name.endswith("multiplier") else 1
+        assert (again.long() - integers[name].long()).abs().max() <= largest, name
+    # The same functions: of every quality, and of a kernel to half of its step.
+    quality = torch.tensor([0.0, 36.0, 100.0, 252.0])
+    assert torch.allclose(other.hyper_mean(quality), prior.hyper_mean(quality), atol=1 / 16)
+    steps = prior.hyper_decoder.first.steps()[:, None, None, None]
+    weights = other.hyper_decoder.first.weight, prior.hyper_decoder.first.weight
+    assert ((weights[0] - weights[1]).abs() <= 0.51 * steps).all()
+
+
 def example(height: int, width: int, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
     latent = rng.normal(0, 1.5, (height, width, LATENT)).astype(np.float32)

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganic import models
 from ganic.errors import ModelFormatError, RecipeError, TrainingError
 from ganic.ganz.codec import Codec
 from ganic.ganz.discriminator import Discriminator
-from ganic.ganz.export import export_run
+from ganic.ganz.export import export_run, weights_of
 from ganic.ganz.generator import Generator
 from ganic.ganz.latent_coder import RATIO
 from ganic.ganz.making import make
@@ -239,6 +240,15 @@ def test_training_and_export(
     data = codec.encode(picture, quality=0.2, steps=2)
     assert codec.decode(data).size == (16, 16)
     assert (codec.model.encoder is None) == (objective["kind"] == "began")
+    # Training can go on from the model: what it holds of the run's networks, it holds whole.
+    networks = build(chosen).networks.state_dict()
+    weights = weights_of(models.load(info.path))
+    held = {name.partition(".")[0] for name in weights}
+    assert held == (
+        {"generator"} if objective["kind"] == "began" else {"generator", "basis", "encoder", "scales"}
+    )
+    assert weights.keys() == {name for name in networks if name.partition(".")[0] in held}
+    assert all(weights[name].shape == networks[name].shape for name in weights)
 
 
 def test_wrong_recipes(tmp_path: Path) -> None:

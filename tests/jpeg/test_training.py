@@ -90,6 +90,21 @@ def test_the_papers_two_stages(data: Path, tmp_path: Path) -> None:
     assert painted(models[0], 3, 0).shape == (3, 32, 32, 3)
 
 
+@pytest.mark.parametrize(
+    "objective", [{"kind": "modern", "widths": [8, 8, 8, 8], "critic_width": 8}, {"size": 32}]
+)
+def test_a_model_can_be_trained_on(data: Path, tmp_path: Path, objective: dict[str, object]) -> None:
+    run = train(data, tmp_path, "tiny", 1, objective=objective)
+    info = export.export_run(run, tmp_path / "tiny.safetensors", "tiny")
+    weights = export.weights_of(export.models.load(info.path))
+    kept = export.checkpoint.weights(run)
+    assert weights.keys() == {name for name in kept if name.startswith("generator.")}
+    for name, value in weights.items():
+        assert torch.allclose(value.float(), kept[name].float(), rtol=1e-3, atol=1e-6) or (
+            name.endswith("num_batches_tracked")
+        )
+
+
 def test_export_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds no recipe"):
         export.export_run(tmp_path, tmp_path / "x.safetensors", "x")

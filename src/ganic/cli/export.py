@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.option("--card", type=click.Path(exists=True, dir_okay=False), help="The model card, a Markdown file.")
 @click.option(
     "--fidelity",
-    metavar="RUN_DIR",
-    help="Codecs: a run that trained a second generator, for distortion alone, on the same encoder.",
+    metavar="RUN_DIR|MODEL",
+    help="Codecs: a run that trained a second generator, for distortion alone, on the same encoder, or a "
+    "model that has one.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @options.debug_option
@@ -38,11 +39,11 @@ def command(
     jobs.check_target(jobs.Job(run_dir, target), force)
     jobs.make_folder(target)
     text = Path(card).read_text(encoding="utf-8") if card else ""
-    model = _export(Path(run_dir), Path(target), name, text, None if fidelity is None else Path(fidelity))
+    model = _export(Path(run_dir), Path(target), name, text, fidelity)
     click.echo(f"{model.path}: {model.name} ({model.model_id.hex()}), {model.file_bytes:,} bytes", err=True)
 
 
-def _export(run_dir: Path, target: Path, name: str, card: str, fidelity: Path | None) -> ModelInfo:
+def _export(run_dir: Path, target: Path, name: str, card: str, fidelity: str | None) -> ModelInfo:
     from ganic.training.run_log import run_recipe
 
     system = run_recipe(run_dir).system

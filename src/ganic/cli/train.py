@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,11 @@ import click
 
 from ganic.allocator import keep_freed_memory
 from ganic.cli import options
-from ganic.errors import UsageError
+from ganic.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ganic.training.data import Batches
     from ganic.training.distributed import Team
     from ganic.training.objective import Objective
@@ -75,7 +77,13 @@ def command(
     torch.manual_seed(loaded.seed)  # decides the initial weights
     with _log_on_stderr(logging.WARNING if quiet else logging.INFO):
         result = loop.train(
-            loaded, _objective(loaded), folder, data=_batches(loaded), device=device, quiet=quiet
+            loaded,
+            _objective(loaded),
+            folder,
+            data=_batches(loaded),
+            weights=_weights,
+            device=device,
+            quiet=quiet,
         )
     state = "finished" if result.finished else "stopped, will go on from here:"
     click.echo(f"{loaded.name}: {state} step {result.step:,}, {result.checkpoint}", err=True)
@@ -102,6 +110,29 @@ def _batches(recipe: Recipe) -> Callable[[Recipe, Team], Batches]:
     from ganic.training.data import PictureBatches
 
     return PictureBatches.of
+
+
+def _weights(path: Path) -> Mapping[str, Tensor]:
+    """What a recipe's ``init`` means: another run, or a model, whose networks may be trained on."""
+    from ganic import models
+    from ganic.training import checkpoint
+
+    if path.is_dir() or (len(path.parts) > 1 and path.suffix != ".safetensors"):
+        return checkpoint.weights(path)
+    file = models.load(str(path))
+    if file.system == "extreme":
+        from ganic.extreme.export import weights_of
+
+        return weights_of(file)
+    if file.system == "jpeg":
+        from ganic.jpeg.export import weights_of as jpeg_weights
+
+        return jpeg_weights(file)
+    if file.system == "ganz":
+        from ganic.ganz.export import weights_of as ganz_weights
+
+        return ganz_weights(file)
+    raise TrainingError(f"{file.path}: models of the system {file.system!r} cannot be trained on; give a run")
 
 
 def _objective(recipe: Recipe) -> Objective:

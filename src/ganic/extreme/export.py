@@ -1,4 +1,4 @@
-"""From training runs to a model file."""
+"""From training runs to a model file, and back to where another run starts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def export_run(
-    run_dir: Path, output: Path, name: str, *, card: str = "", fidelity: Path | None = None
+    run_dir: Path, output: Path, name: str, *, card: str = "", fidelity: str | None = None
 ) -> models.ModelInfo:
     """Write the averaged weights of a run's newest checkpoint as a model file.
 
-    ``fidelity`` is another run that trained a generator for the same encoder and entropy model, for
-    distortion alone: that generator goes along and decodes the same files at ``fidelity`` 1.
+    ``fidelity`` is another run, or a model that has such a generator, that trained a generator for the same
+    encoder and entropy model, for distortion alone: it goes along and decodes the same files at ``fidelity``
+    1.
 
     Raises:
-        TrainingError: there is no checkpoint, the run did not train the compact networks, or the encoders of
-            the two runs differ.
+        TrainingError: there is no checkpoint, the run did not train the compact networks, or the two encoders
+            differ.
+        ModelError: there is no such model.
         OutputError: the file cannot be written.
     """
     recipe = run_recipe(run_dir)
@@ -50,10 +52,9 @@ def export_run(
     model.load_state_dict(_part(weights, "codec"))
     generator = None
     if fidelity is not None:
-        other = checkpoint.weights(fidelity)
-        if not torch.equal(other["codec.encoder.out.weight"], weights["codec.encoder.out.weight"]):
+        encoder, generator = _for_distortion(fidelity)
+        if not torch.equal(encoder["out.weight"].half(), model.encoder.state_dict()["out.weight"].half()):
             raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
-        generator = _part(other, "codec.generator")
     tensors = model_tensors(model, distortion_generator=generator)
     return models.save(output, name, "extreme", architecture.config(), tensors, card=card)
 
@@ -87,6 +88,41 @@ def prior_tensors(prior: Prior, tables: SymbolTables | None = None) -> Arrays:
     return tensors | {"prior.tables.counts": counts, "prior.tables.supports": supports}
 
 
+def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """An encoder, and the generator for distortion alone that goes with it; of a run or of a model."""
+    if Path(source).is_dir():
+        weights = checkpoint.weights(Path(source))
+        return _part(weights, "codec.encoder"), _part(weights, "codec.generator")
+    file = models.load(source)
+    tensors = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
+    generator = _part(tensors, "generator_mse")
+    if not generator:
+        raise TrainingError(f"{file.path}: has no second generator; give a run, or leave --fidelity out")
+    return _part(tensors, "encoder"), generator
+
+
+def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
+    """A model's weights by their names in a run, for its ``init``: as they were, but for their rounding."""
+    tensors = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
+    prior = Prior(
+        latent=file.config["encoder"]["latent"],
+        hyper=file.config["hyper_encoder"]["hyper"],
+        features=file.config["hyper_encoder"]["hidden"],
+        hidden=len(tensors["prior.passes.0.first.weight"]),
+        context=len(tensors["prior.passes.1.context.weight"]),
+    )
+    weights = {
+        f"codec.{name}": value.float()
+        for name, value in tensors.items()
+        if name.startswith(("encoder.", "generator."))
+    }
+    hyper_encoder = _part(tensors, "hyper_encoder")
+    weights |= {f"codec.prior.hyper_encoder.{name}": value.float() for name, value in hyper_encoder.items()}
+    reals = prior.reals(_part(tensors, "prior"))
+    weights |= {f"codec.prior.{name}": value for name, value in reals.items()}
+    return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
+
+
 def _half(state: Mapping[str, Tensor], prefix: str) -> Arrays:
     return {f"{prefix}.{name}": value.detach().cpu().half().numpy() for name, value in state.items()}
 
@@ -95,4 +131,4 @@ def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(f"{prefix}."): v for k, v in weights.items() if k.startswith(f"{prefix}.")}
 
 
-__all__ = ["export_run", "model_tensors", "prior_tensors"]
+__all__ = ["export_run", "model_tensors", "prior_tensors", "weights_of"]

@@ -19,6 +19,7 @@ Structure (E[H(w-hat)] of Eq. 4 in the GC papers is :attr:`PriorOutput.bits`):
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -128,6 +129,15 @@ class IntegerConv(nn.Module):
             "bias": torch.round(bias.double() * GRID / step).clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int32),
             "multiplier": torch.round(rescale * 2.0**shift).to(torch.int32),
             "shift": torch.tensor([shift], dtype=torch.int32),
+        }
+
+    @staticmethod
+    def reals(parts: Mapping[str, Tensor], unit: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """The weight and bias that `integers` made ``parts`` of, but for their rounding."""
+        step = parts["multiplier"].double() * 2.0 ** -int(parts["shift"]) / unit
+        return {
+            "weight": (parts["weight"].double() * step[:, None, None, None]).float(),
+            "bias": (parts["bias"].double() * step / GRID).float(),
         }
 
     def forward(self, x: Tensor) -> Tensor:
@@ -287,6 +297,24 @@ class Prior(nn.Module):
         tensors["hyper_index"] = index[:, :, 0, 0].to(torch.uint8)
         return tensors
 
+    def reals(self, integers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state that `integers` made these of, but for its rounding; the hyper-encoder is not in it."""
+        state: dict[str, Tensor] = {}
+        layers = {key.removesuffix(".shift") for key in integers if key.endswith(".shift")}
+        for layer in sorted(layers):
+            parts = {part: integers[f"{layer}.{part}"] for part in ("weight", "bias", "multiplier", "shift")}
+            unit = torch.ones(len(parts["multiplier"]), dtype=torch.float64)
+            if layer.endswith(".head"):
+                unit[self.latent :] = SCALE_UNIT / GRID
+            state |= {f"{layer}.{name}": value for name, value in IntegerConv.reals(parts, unit).items()}
+        # Stored for every band: the table that comes closest, and nothing left for the bias.
+        banded = state["hyper_decoder.third.bias"]
+        state["hyper_decoder.third.bias"] = torch.zeros(banded.shape[1])
+        state["hyper_decoder.quality.anchors"] = _anchors(banded)
+        state["hyper_mean.anchors"] = _anchors(integers["hyper_mean"].float() / GRID)
+        state["hyper_index.anchors"] = _anchors(integers["hyper_index"].float() / SCALES)
+        return state
+
     def forward(self, y: Tensor, quality: Tensor, coded: Tensor | None = None) -> PriorOutput:
         """The entropy model of one batch.
 
@@ -325,6 +353,13 @@ class Prior(nn.Module):
         noisy = y - mean + torch.empty_like(y).uniform_(-0.5, 0.5)
         bits = _sum(gaussian_bits(noisy, scale_of_index(index)), coded)
         return PriorOutput(latent=known, bits=bits + hyper_bits, hyper_bits=hyper_bits)
+
+
+def _anchors(banded: Tensor) -> Tensor:
+    """The anchors [ANCHORS, channels] of a `QualityTable` with these values [BANDS, channels]."""
+    bands = torch.arange(BANDS) * (QUALITIES // BANDS)
+    anchors: Tensor = torch.linalg.lstsq(anchor_weights(bands).double(), banded.double()).solution
+    return anchors.float()
 
 
 def _sum(bits: Tensor, coded: Tensor | None) -> Tensor:

@@ -1,16 +1,19 @@
-"""From a training run to a model file."""
+"""From a training run to a model file, and back to where another run starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from ganic import models
 from ganic.errors import TrainingError
 from ganic.ganz import model as model_file
+from ganic.ganz.basis import SMALLEST
 from ganic.ganz.making import Say, make
 from ganic.ganz.recipe import GanzTable, config_of
+from ganic.ganz.reconstruction import LearnedScales
 from ganic.training import checkpoint, distributed
 from ganic.training.data import PictureBatches
 from ganic.training.recipes import Recipe
@@ -42,7 +45,22 @@ def export_run(
     return model_file.save(output, name, model, card=card, overwrite=True)
 
 
-def _pictures(recipe: Recipe, count: int) -> torch.Tensor:
+def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
+    """A model's weights by their names in a run, for its ``init``."""
+    model = model_file.from_file(file)
+    networks: dict[str, nn.Module] = {"generator": model.generator}
+    if model.basis is not None and model.scales is not None and model.encoder is not None:
+        # Coefficients that never varied in training have no logarithm.
+        spread = model.scales.clamp(min=SMALLEST * float(model.scales.max()))
+        networks |= {"basis": model.basis, "encoder": model.encoder, "scales": LearnedScales(spread)}
+    return {
+        f"{network}.{name}": value.detach()
+        for network, module in networks.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def _pictures(recipe: Recipe, count: int) -> Tensor:
     """Crops as the run saw them [count, 3, crop, crop]."""
     team = distributed.join("cpu")
     try:

@@ -1,4 +1,4 @@
-"""From a training run to a model file of the system "jpeg"."""
+"""From a training run to a model file of the system "jpeg", and back to where another run starts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganic import models
 from ganic.errors import ModelFormatError
+from ganic.jpeg.model import from_file
 from ganic.jpeg.modern_objective import ModernTable
 from ganic.jpeg.objective import GENERATOR
 from ganic.jpeg.recipe import table_of
@@ -77,3 +78,9 @@ def export_run(run_dir: Path, target: Path, name: str, *, card: str = "") -> Mod
         if key.startswith(prefix)
     }
     return save(target, name, config_of(recipe), weights, card=card)
+
+
+def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
+    """A model's weights by their names in a run, for its ``init``."""
+    state = from_file(file).generator.state_dict()
+    return {f"{GENERATOR}.{name}": value for name, value in state.items()}

@@ -71,7 +71,13 @@ def load(
     info = models.find(which)
     if info.system != "jpeg":
         raise ModelError(f"{info.path}: is of the system {info.system!r}, which does not generate JPEG files")
-    file = models.load(info.path)
+    return from_file(models.load(info.path), device, precision=precision)
+
+
+def from_file(
+    file: models.ModelFile, device: torch.device | str = "cpu", *, precision: Precision = "auto"
+) -> JpegModel:
+    """The model in a loaded file of this system, see `load`.  Raises ModelFormatError."""
     generator = build(file.config, str(file.path))
     tensors = {name: torch.from_numpy(np.asarray(value)).float() for name, value in file.tensors.items()}
     try:

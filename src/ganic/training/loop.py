@@ -24,13 +24,13 @@ import torch
 from torch import nn
 
 from ganic.errors import TrainingError
-from ganic.training import distributed
+from ganic.training import checkpoint, distributed
 from ganic.training.data import Batches, PictureBatches
 from ganic.training.distributed import Team
 from ganic.training.objective import Batch, Objective
 from ganic.training.recipes import Recipe
 from ganic.training.run_log import Means, RunLog
-from ganic.training.run_state import RunState
+from ganic.training.run_state import RunState, Weights
 from ganic.training.schedule import factor
 
 SAMPLE_DRAW = 2**40
@@ -56,13 +56,15 @@ def train(
     run_dir: Path,
     *,
     data: Callable[[Recipe, Team], Batches] = PictureBatches.of,
+    weights: Weights = checkpoint.weights,
     device: str = "auto",
     validate: Validate | None = None,
     quiet: bool = False,
 ) -> Result:
     """Train ``objective`` as ``recipe`` says; everything is written below ``run_dir``.
 
-    ``data`` makes the batches of this process, in place of what the recipe's [data] table describes.
+    ``data`` makes the batches of this process, in place of what the recipe's [data] table describes;
+    ``weights`` reads what its ``init`` names, if that may be anything but another run.
     ``device``: auto, cpu, cuda, cuda:1, ...  ``quiet``: no progress bar, even on a terminal.
     SIGTERM and SIGINT save and return.  Raises DataError, RecipeError and TrainingError; the last among
     others for a loss that is not finite, after saving the last good state.
@@ -71,7 +73,7 @@ def train(
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         batches = data(recipe, team)
-        run = RunState(recipe, objective, run_dir, team)
+        run = RunState(recipe, objective, run_dir, team, weights)
         with RunLog(run_dir, steps=recipe.steps, step=run.step, leads=team.leads, quiet=quiet) as log:
             return _loop(run, batches, validate, log)
     finally:

@@ -168,7 +168,9 @@ class Recipe(Table):
     ] = ()  # networks to run through torch.compile (none that needs second derivatives)
     cpu_threads: Count = 0  # 0: torch's own choice
     bad_steps: Count = 0  # steps in a row that may be left out, their loss not being finite, before giving up
-    init: str | None = None  # a run folder or checkpoint whose weights (averaged, where kept) start this run
+    init: str | None = (
+        None  # whose weights (averaged, where kept) start this run: run folder, checkpoint, model
+    )
     fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50
     sample_every: Count = 1000  # 0: never

@@ -20,6 +20,9 @@ from ganic.training.objective import Objective
 from ganic.training.recipes import Player, Recipe
 from ganic.training.sources import expand
 
+Weights = Callable[[Path], Mapping[str, Tensor]]
+"""From what a recipe's ``init`` names to weights, as `ganic.training.checkpoint.weights` gives them."""
+
 
 class RunState:
     """Set up on the team's device, restored from the newest checkpoint of ``run_dir`` where there is one.
@@ -28,7 +31,9 @@ class RunState:
     ``ema``; ``started_from``, for the log.
     """
 
-    def __init__(self, recipe: Recipe, objective: Objective, run_dir: Path, team: Team) -> None:
+    def __init__(
+        self, recipe: Recipe, objective: Objective, run_dir: Path, team: Team, weights: Weights
+    ) -> None:
         _check_players(recipe, objective)
         self.recipe, self.objective, self.run_dir, self.team = recipe, objective, run_dir, team
         self.networks = objective.networks
@@ -45,7 +50,7 @@ class RunState:
         if state is not None:
             self._load_networks(state.part("network"), "network")
         elif recipe.init is not None:
-            self._initialise(recipe.init)
+            self._initialise(recipe.init, weights(expand(recipe.init)))
         team.broadcast(self.networks)
         self.ema = Ema(
             self.networks, [self._known(name, "ema_of") for name in objective.ema_of], recipe.ema.decay
@@ -153,10 +158,9 @@ class RunState:
         else:  # other processes, or another device: new numbers, but not those of the beginning
             torch.manual_seed((self.recipe.seed << 20) + self.team.rank + 1 + (state.step << 44))
 
-    def _initialise(self, path: str) -> None:
-        """Start from another run's weights: each network that it has; the others, and tensors that the recipe
+    def _initialise(self, path: str, found: Mapping[str, Tensor]) -> None:
+        """Start from these weights: each network that is among them; the others, and tensors that the recipe
         calls fresh, stay as they are."""
-        found = checkpoint.weights(expand(path))
         known = {name.split(".", 1)[0] for name in found}
         chosen = [name for name in self.networks if name in known]
         if not chosen:
