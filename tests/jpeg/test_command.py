@@ -71,9 +71,12 @@ def test_table_one(
             Image.fromarray(picture).save("x.png")
             archive.write("x.png", f"{i}.png")
     arguments = f"real.zip --rgb {model_path} --proposed {model_path} --also mine={model_path} -n 8"
-    arguments += " --quality 75,25 --subsampling 4:2:0 -q -o cells.json"
+    arguments += " --quality 75,25 --subsampling 4:2:0 -q -o cells.json --statistics real.npz"
+    first = CliRunner().invoke(frechet.command, arguments.split())
+    assert Path("real.npz").is_file()
     result = CliRunner().invoke(frechet.command, arguments.split())
     assert result.exit_code == 0, result.output
+    assert first.stdout == result.stdout
     lines = result.stdout.splitlines()
     assert lines[0].startswith(
         "Frechet distance to the real pictures (CIFAR-10 ResNet-56, 64 features; N = 8"

@@ -26,6 +26,7 @@ from ganic.jpeg.evaluate import (
 from ganic.jpeg.features import CifarResNet
 from ganic.jpeg.generate import pictures
 from ganic.jpeg.model import JpegModel
+from ganic.jpeg.remembered import remembered
 from ganic.jpeg.sampling import Subsampling
 from ganic.metrics.frechet import frechet_distance
 
@@ -45,6 +46,28 @@ def many(photos: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     shifts = rng.integers(-40, 40, (5, 1, 1, 1, 3))
     return np.clip(photos[None] + shifts, 0, 255).astype(np.uint8).reshape(-1, 32, 32, 3)
+
+
+def test_statistics_are_kept(many: NDArray[np.uint8], tmp_path: Path) -> None:
+    path, network = tmp_path / "kept.npz", Colours()
+    found = remembered(path, many, network)
+    assert np.allclose(found.mean, many.mean(axis=(0, 1, 2)) / 255, atol=1e-6) and found.count == len(many)
+
+    def never(rgb: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the features were computed again")
+
+    network.features = never  # type: ignore[method-assign]
+    again = remembered(path, many, network)
+    assert np.array_equal(again.mean, found.mean) and np.array_equal(again.covariance, found.covariance)
+    assert again.count == found.count
+    with pytest.raises(UsageError, match="other pictures"):
+        remembered(path, many[1:], network)
+    network.name = "other colours"
+    with pytest.raises(UsageError, match="another network"):
+        remembered(path, many, network)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsageError, match="no statistics"):
+        remembered(path, many, network)
 
 
 def test_cifar_trunk_is_resnet_56() -> None:

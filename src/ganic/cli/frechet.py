@@ -40,6 +40,11 @@ RGB_OUTPUT = "RGB image"
 @click.option(
     "--inception", metavar="FILE", help="Inception weights: true FID instead of the networks that ship."
 )
+@click.option(
+    "--statistics",
+    metavar="FILE.npz",
+    help="Keep what DATA's features are like here, or take it from here: it costs minutes.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("-o", "--output", metavar="FILE", help="All cells as JSON, written after each.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -60,6 +65,7 @@ def command(
     box: str | None,
     no_real: bool,
     inception: str | None,
+    statistics: str | None,
     device: str,
     output: str | None,
     quiet: bool,
@@ -71,6 +77,7 @@ def command(
     --inception.
     """
     from ganic.jpeg import datasets, evaluate, table
+    from ganic.jpeg.remembered import remembered
     from ganic.jpeg.sampling import Subsampling
     from ganic.jpeg.tables import check_quality
 
@@ -122,9 +129,13 @@ def command(
                 err=True,
             )
 
+    if statistics:
+        truth = remembered(Path(statistics), real.pictures, network, device)
+    else:
+        truth = evaluate.statistics(real.pictures, network, device)
     evaluate.cells(
         methods,
-        evaluate.statistics(real.pictures, network, device),
+        truth,
         network,
         qualities=qualities,
         subsamplings=subsamplings,
