@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from ganic.allocator import keep_freed_memory
 from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
-from ganic.cli.progress import Show, bar
+from ganic.cli.progress import bar
+from ganic.cli.together import Made, Together
 from ganic.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from ganic._api import Precision
+    from ganic._api import FileCodec, Precision
     from ganic.cli.jobs import Job
-    from ganic.ganz.budget import Progress, Report
+    from ganic.ganz.budget import Progress
     from ganic.images import Picture
     from ganic.labels import Convention
     from ganic.models import ModelInfo
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 @options.rate_options
 @options.region_options
 @click.option(
-    "--steps", type=click.IntRange(0), metavar="N", help="Of the search, for models that search.  [150]"
+    "--steps", type=click.IntRange(0), metavar="N", help="Of the search, for models that search.  [40]"
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     metavar="S",
-    help="A limit of its time; Ctrl-C ends it too, and the best so far is kept.",
+    help="A limit of its time for each picture; Ctrl-C ends it too, and the best so far is kept.",
 )
 @click.option("--strip", is_flag=True, help="Leave out EXIF and XMP data (the ICC profile stays).")
 @options.model_option
@@ -86,18 +87,27 @@ def command(
     from ganic._api import load_codec, regions_of
 
     found = models.find(model)
-    if found.system == "ganz":
-        keep_freed_memory()
-    # Codecs that search take a budget and a report as well.
-    encode_picture: Callable[..., bytes] = load_codec(model, cast("Precision", precision)).encode
+    searches = found.system == "ganz"
     budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}
-    if budget and found.system != "ganz":
+    if budget and not searches:
         raise UsageError(f"--{' and --'.join(budget)}: {found.name} does not search; leave out")
+    if searches:
+        keep_freed_memory()
+    codec = load_codec(model, cast("Precision", precision))
+    amount: dict[str, Any] = {
+        "quality": None if chosen.quality is None else chosen.quality / 100,
+        "rate": chosen.name,
+        "target_bpp": chosen.bpp,
+        "target_bytes": chosen.size,
+    }
 
-    def encode(job: Job) -> Done:
+    def read(job: Job) -> Picture:
         jobs.check_target(job, force)
+        return _read(job.source, strip)
+
+    def code(job: Job) -> Made:
         started = time.perf_counter()
-        picture = _read(job.source, strip)
+        picture = read(job)
         wanted = regions_of(
             picture,
             model,
@@ -110,21 +120,22 @@ def command(
             segmenter=segmenter,
             label_format=cast("Convention", label_format),
         )
-        silent = found.system != "ganz" or quiet or as_json
-        with bar(150 if steps is None else steps, "searching", silent=silent) as show:
-            data = encode_picture(
-                picture,
-                quality=None if chosen.quality is None else chosen.quality / 100,
-                rate=chosen.name,
-                target_bpp=chosen.bpp,
-                target_bytes=chosen.size,
-                regions=wanted,
-                background=background / 100,
-                **budget,
-                **({} if show is None else {"report": _report(show)}),
-            )
-        jobs.write(job, data, force)
-        return _done(job, picture, data, found, time.perf_counter() - started, verbose)
+        data = codec.encode(picture, regions=wanted, background=background / 100, **amount)
+        return Made(picture, data, time.perf_counter() - started)
+
+    make: Callable[[Job], Made] = code
+    if searches:
+        from ganic.ganz.codec import NO_REGIONS
+
+        if labels or keep or drop or keep_box or keep_mask or segmenter:
+            raise UsageError(NO_REGIONS)
+        silent = quiet or as_json
+        make = Together(work, read, lambda several: _search(codec, several, amount, budget, silent=silent))
+
+    def encode(job: Job) -> Done:
+        made = make(job)
+        jobs.write(job, made.data, force)
+        return _done(job, made, found, verbose)
 
     run(work, encode, Status(as_json, quiet), name=lambda job: jobs.shown(job.source), verb="encoding")
 
@@ -141,15 +152,29 @@ def _read(source: str, strip: bool) -> Picture:
     return dataclasses.replace(picture, exif=None, xmp=None) if strip else picture
 
 
-def _report(show: Show) -> Report:
-    """Shows how far a latent search is, and how good."""
+def _search(
+    codec: FileCodec,
+    pictures: Sequence[Picture],
+    amount: Mapping[str, Any],
+    budget: Mapping[str, float],
+    *,
+    silent: bool,
+) -> list[bytes]:
+    """The files of several pictures, by one search, with a bar that shows how far it is, and how good."""
     import math
 
-    def report(progress: Progress) -> None:
-        psnr = -10 * math.log10(max(float(progress.best.mean()), 1e-10))
-        show(progress.step, f"searching, {psnr:.2f} dB")
+    from ganic.ganz.codec import DEFAULT_STEPS, Codec
 
-    return report
+    steps = int(budget.get("steps", DEFAULT_STEPS))
+    seconds = budget["seconds"] * len(pictures) if "seconds" in budget else None
+    with bar(steps, "searching", silent=silent) as show:
+
+        def report(progress: Progress) -> None:
+            psnr = -10 * math.log10(max(float(progress.best.mean()), 1e-10))
+            if show is not None:
+                show(progress.step, f"searching, {psnr:.2f} dB")
+
+        return cast(Codec, codec).encode_many(pictures, steps=steps, seconds=seconds, report=report, **amount)
 
 
 def _labels_for(labels: str, source: str) -> str:
@@ -164,12 +189,13 @@ def _labels_for(labels: str, source: str) -> str:
     raise InputError(f"{labels}: has no {stem}.png or {stem}.json, the label map of {source}; add it")
 
 
-def _done(job: Job, picture: Picture, data: bytes, model: ModelInfo, seconds: float, verbose: bool) -> Done:
+def _done(job: Job, made: Made, model: ModelInfo, verbose: bool) -> Done:
+    picture, data = made.picture, made.data
     pixels = picture.width * picture.height
     bpp = 8 * len(data) / pixels
     line = f"{jobs.arrow(job)}: {len(data):,} bytes, {bpp:.4f} bpp, {picture.width}x{picture.height}"
     if verbose:
-        line += f", {seconds:.2f} s, model {model.name} ({model.model_id.hex()})"
+        line += f", {made.seconds:.2f} s, model {model.name} ({model.model_id.hex()})"
     record: dict[str, object] = {
         "input": job.source,
         "output": job.target,
@@ -180,7 +206,7 @@ def _done(job: Job, picture: Picture, data: bytes, model: ModelInfo, seconds: fl
         "input_bytes": None if job.source == jobs.STDIO else Path(job.source).stat().st_size,
         "model": model.name,
         "model_id": model.model_id.hex(),
-        "seconds": round(seconds, 3),
+        "seconds": round(made.seconds, 3),
     }
     return Done(line, record, len(data), pixels)
 

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16"]
 Symbols = NDArray[np.int16]
 
+NO_REGIONS = (
+    "regions: a GANZ model treats all of a picture alike; name a model of the generative codec to keep parts "
+    "of it"
+)
+
 RATES = {"low": 0.15, "medium": 0.3, "high": 0.6}
 """Named rate points of this system, in bits per pixel of everything but boxes."""
 
@@ -83,10 +88,7 @@ class Codec:
         Raises UsageError for ``regions``: a latent search has none.
         """
         if regions is not None:
-            raise UsageError(
-                "regions: a GANZ model treats all of a picture alike; name a model of the generative codec "
-                "to keep parts of it"
-            )
+            raise UsageError(NO_REGIONS)
         (data,) = self.encode_many([image], **options)
         return data
 
