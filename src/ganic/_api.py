@@ -128,17 +128,8 @@ def encode(
 
     codec = load_codec(model, precision)
     picture = images.read(image)
-    wanted = regions_of(
-        picture,
-        model,
-        label_format=label_format,
-        labels=labels,
-        keep=keep,
-        drop=drop,
-        keep_boxes=keep_boxes,
-        keep_mask=keep_mask,
-        simplify_labels=simplify_labels,
-        segmenter=segmenter,
+    matters = Matters(
+        labels, tuple(keep), tuple(drop), keep_boxes, keep_mask, simplify_labels, segmenter, label_format
     )
     return codec.encode(
         picture,
@@ -146,55 +137,61 @@ def encode(
         rate=rate,
         target_bpp=target_bpp,
         target_bytes=target_size,
-        regions=wanted,
+        regions=matters.regions(picture, model),
         background=background / 100,
     )
 
 
-def regions_of(
-    picture: Picture,
-    model: str | os.PathLike[str],
-    *,
-    labels: LabelMap | File | None = None,
-    keep: Iterable[str] = (),
-    drop: Iterable[str] = (),
-    keep_boxes: Sequence[Box] = (),
-    keep_mask: Mask | None = None,
-    simplify_labels: int = 0,
-    segmenter: str | os.PathLike[str] | None = None,
-    label_format: Convention = "auto",
-) -> Regions | None:
-    """What matters in a picture, as `encode` takes it; None where nothing is said.
+@dataclass(frozen=True)
+class Matters:
+    """What is said of what matters in a picture: arguments of `encode`."""
 
-    Labels are brought to the classes of ``model``, where it has some.
+    labels: LabelMap | File | None = None
+    keep: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    keep_boxes: Sequence[Box] = ()
+    keep_mask: Mask | None = None
+    simplify_labels: int = 0
+    segmenter: str | os.PathLike[str] | None = None
+    label_format: Convention = "auto"
 
-    Raises UsageError for contradictions and unknown classes, InputError for files that cannot be read,
-    ModelError for a segmenter that is missing.
-    """
-    keep, drop = tuple(keep), tuple(drop)
-    if not (labels is not None or keep or drop or keep_boxes or keep_mask is not None or segmenter):
-        return None
-    from ganic import regions
-    from ganic.labels import read
+    @property
+    def is_said(self) -> bool:
+        """Whether there is anything but defaults, and what only goes with other things."""
+        said = self.labels is not None or self.keep_mask is not None or self.segmenter is not None
+        return bool(said or self.keep or self.drop or self.keep_boxes)
 
-    classes = models.find(model).config.get("classes")
-    found: LabelMap | None = None
-    if labels is not None:
-        found = read(labels, label_format, classes)
-    elif keep or drop or segmenter:
-        from ganic.segmentation import Segmenter
+    def regions(self, picture: Picture, model: str | os.PathLike[str]) -> Regions | None:
+        """What that means for a picture; None where nothing is said.
 
-        found = read(Segmenter.load(segmenter or "street-segmenter")(picture), names=classes)
-    return regions.choose(
-        picture.width,
-        picture.height,
-        labels=found,
-        keep=keep,
-        drop=drop,
-        keep_boxes=keep_boxes,
-        keep_mask=None if keep_mask is None else regions.read_mask(keep_mask),
-        simplify_labels=simplify_labels,
-    )
+        Labels are brought to the classes of ``model``, where it has some.
+
+        Raises UsageError for contradictions and unknown classes, InputError for files that cannot be read,
+        ModelError for a segmenter that is missing.
+        """
+        if not self.is_said:
+            return None
+        from ganic import regions
+        from ganic.labels import read
+
+        classes = models.find(model).config.get("classes")
+        found: LabelMap | None = None
+        if self.labels is not None:
+            found = read(self.labels, self.label_format, classes)
+        elif self.keep or self.drop or self.segmenter:
+            from ganic.segmentation import Segmenter
+
+            found = read(Segmenter.load(self.segmenter or "street-segmenter")(picture), names=classes)
+        return regions.choose(
+            picture.width,
+            picture.height,
+            labels=found,
+            keep=self.keep,
+            drop=self.drop,
+            keep_boxes=self.keep_boxes,
+            keep_mask=None if self.keep_mask is None else regions.read_mask(self.keep_mask),
+            simplify_labels=self.simplify_labels,
+        )
 
 
 def decode(

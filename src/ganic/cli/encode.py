@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -84,7 +85,7 @@ def command(
     jobs.refuse_mixing(work, as_json)
 
     from ganic import models
-    from ganic._api import load_codec, regions_of
+    from ganic._api import Matters, load_codec
 
     found = models.find(model)
     searches = found.system == "ganz"
@@ -101,6 +102,10 @@ def command(
         "target_bytes": chosen.size,
     }
 
+    matters = Matters(
+        labels, keep, drop, keep_box, keep_mask, simplify_labels, segmenter, cast("Convention", label_format)
+    )
+
     def read(job: Job) -> Picture:
         jobs.check_target(job, force)
         return _read(job.source, strip)
@@ -108,18 +113,8 @@ def command(
     def code(job: Job) -> Made:
         started = time.perf_counter()
         picture = read(job)
-        wanted = regions_of(
-            picture,
-            model,
-            labels=None if labels is None else _labels_for(labels, job.source),
-            keep=keep,
-            drop=drop,
-            keep_boxes=keep_box,
-            keep_mask=keep_mask,
-            simplify_labels=simplify_labels,
-            segmenter=segmenter,
-            label_format=cast("Convention", label_format),
-        )
+        named = matters if labels is None else replace(matters, labels=_labels_for(labels, job.source))
+        wanted = named.regions(picture, model)
         data = codec.encode(picture, regions=wanted, background=background / 100, **amount)
         return Made(picture, data, time.perf_counter() - started)
 
@@ -127,7 +122,7 @@ def command(
     if searches:
         from ganic.ganz.codec import NO_REGIONS
 
-        if labels or keep or drop or keep_box or keep_mask or segmenter:
+        if matters.is_said:
             raise UsageError(NO_REGIONS)
         silent = quiet or as_json
         make = Together(work, read, lambda several: _search(codec, several, amount, budget, silent=silent))
@@ -141,15 +136,13 @@ def command(
 
 
 def _read(source: str, strip: bool) -> Picture:
-    import dataclasses
-
     from ganic import images
 
     if source == jobs.STDIO:
         picture = images.read(sys.stdin.buffer, name="standard input")
     else:
         picture = images.read(source)
-    return dataclasses.replace(picture, exif=None, xmp=None) if strip else picture
+    return replace(picture, exif=None, xmp=None) if strip else picture
 
 
 def _search(
