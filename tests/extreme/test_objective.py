@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganic import models
 from ganic.extreme.distortion import Distortion, DistortionWeights
+from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
 from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
+from ganic.extreme.recipe import build
 from ganic.metrics.perceptual import SqueezeNetDistance
+from ganic.training import recipes
 
 Make = Callable[..., GenerativeCompression]
 
@@ -165,3 +170,12 @@ def test_without_a_game_there_is_no_discriminator(objective: Make) -> None:
     assert list(game.networks) == ["codec"] and game.players(0) == ("generator",)
     _, stats = game.loss("generator", {"image": pictures()}, 0)
     assert set(stats) == {"bpp", "mse", "shading"}
+
+
+def test_the_recipe_for_own_pictures_fits_the_shipped_model() -> None:
+    recipe = recipes.load(Path(__file__).parents[2] / "recipes" / "photo_yours.toml")
+    with torch.device("meta"):
+        networks = build(recipe).networks.state_dict()
+    weights = weights_of(models.load("photo"))
+    shapes = {name: value.shape for name, value in networks.items() if name.startswith("codec.")}
+    assert shapes == {name: value.shape for name, value in weights.items()}
