@@ -65,7 +65,8 @@ def deviation(x: Tensor, order: Tensor) -> Tensor:
     """
     group = math.gcd(len(x), GROUP)
     y = x[order].reshape(-1, group, *x.shape[1:]).float()
-    spread = (y.var(dim=1, unbiased=False) + 1e-8).sqrt().to(x.dtype)
+    centred = y - y.mean(dim=1, keepdim=True)  # torch's var takes several times as long
+    spread = (centred.square().mean(dim=1) + 1e-8).sqrt().to(x.dtype)
     return spread.repeat_interleave(group, dim=0)[order.argsort()]
 
 
