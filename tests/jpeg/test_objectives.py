@@ -146,14 +146,19 @@ def test_recipes_build(path: Path) -> None:
     recipe = recipes.load(path)
     objective = jpeg_recipe.build(recipe)
     assert set(recipe.players) == set(objective.players(0))
-    assert recipe.batch == 64
+    if recipe.crop == 32:
+        assert recipe.batch == 64  # rows are compared after equally many steps of this size
     assert set(objective.table.subsamplings) == set(Subsampling)
 
 
 def test_recipes_are_there() -> None:
     stems = {path.stem for path in RECIPES}
     rows = {"trunk", "rgb", "conv", "fc", "proposed", "modern"}
-    assert {f"jpeg_cifar10_{row}" for row in rows} | {"jpeg_cifar10", "jpeg_faces64"} <= stems
+    assert {f"jpeg_cifar10_{row}" for row in rows} | {
+        "jpeg_cifar10",
+        "jpeg_faces64",
+        "jpeg_faces64_modern",
+    } <= stems
 
 
 def parsed(**objective: object) -> recipes.Recipe:
