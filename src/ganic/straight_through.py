@@ -6,6 +6,8 @@ Values are exact: ``round(x) + (x - x)`` rather than ``x + (round(x) - x)``, whi
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,10 @@ def floor_through(x: Tensor) -> Tensor:
     return torch.floor(x).detach() + (x - x.detach())
 
 
-def clip_through(x: Tensor, low: float, high: float, leak: float) -> Tensor:
+T = TypeVar("T", float, Tensor)
+
+
+def clip_through(x: Tensor, low: T, high: T, leak: float) -> Tensor:
     """``x`` limited to [low, high]; outside, ``leak`` of the gradient passes, so that nothing stays there."""
     clipped = x.clamp(low, high)
     outside = leak * (x - clipped)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganic.jpeg.coefficients import table_tensors
+from ganic.jpeg.files import write_files
 from ganic.jpeg.head import Head, LocallyConnected, quantise, subsample
 from ganic.jpeg.sampling import ALL, Subsampling
+from ganic.jpeg.tables import quantisation_tables
 from ganic.jpeg.transform import dct_matrix
 
 jpeglib = pytest.importorskip("jpeglib", reason="the independent reader of coefficients")
@@ -85,6 +87,17 @@ def test_quantisation_divides_rounds_and_limits() -> None:
     flat = torch.zeros(1, 64, 1, 1)
     coded = quantise((y, flat, flat), tables, Subsampling.NONE)
     assert coded.luminance[0, :4, 0, 0].tolist() == [2, -1, 102, 0]
+
+
+def test_every_coefficient_fits_a_baseline_file() -> None:
+    """At quality 100 all steps are 1, and -1024 is for means only: other categories end at 10 bits."""
+    far = torch.stack([torch.full((64, 1, 1), value) for value in (-5000.0, 5000.0)])
+    coded = quantise((far, far, far), table_tensors(torch.tensor([100, 100])), Subsampling.NONE)
+    planes = coded.planes()
+    assert planes.luminance[0].min() == -1024 and planes.luminance.max() == 1023
+    assert planes.red[0, 0, 0, 0, 0] == -1024 and (planes.red[0, 0, 0].ravel()[1:] == -1023).all()
+    made = write_files(planes, quantisation_tables(100), Subsampling.NONE)
+    assert [Image.open(io.BytesIO(data)).size for data in made] == [(8, 8)] * 2
 
 
 def test_gradients_reach_every_weight_through_rounding() -> None:

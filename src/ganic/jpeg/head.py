@@ -21,8 +21,8 @@ from ganic.straight_through import clip_through, round_through
 HALF_RANGE = 127.5
 """8-bit samples per unit of the trunk's range -1..1: keeps every weight of the head near 1."""
 
-AMPLITUDES = (-1024.0, 1023.0)
-"""The amplitudes that 8-bit samples can have, and so the range of JPEG's coefficients at any table."""
+LARGEST, LOWEST_MEAN = 1023.0, -1024.0
+"""The amplitudes that baseline JPEG can hold whatever the table: within +-1023, and one more for black."""
 
 YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 """Rows Y, Cb, Cr of JFIF's colour transform."""
@@ -101,10 +101,14 @@ def quantise(
 ) -> Coefficients:
     """The quantisation layer: divide by the tables, round; the gradient of rounding is the identity's."""
 
-    def rounded(plane: Tensor, table: Tensor) -> Tensor:
-        return round_through(clip_through(plane.float(), *AMPLITUDES, LEAK) / table)
-
     y, blue, red = amplitudes
+    high = torch.full((64, 1, 1), LARGEST, device=y.device)
+    low = -high
+    low[0] = LOWEST_MEAN
+
+    def rounded(plane: Tensor, table: Tensor) -> Tensor:
+        return round_through(clip_through(plane.float(), low, high, LEAK) / table)
+
     return Coefficients(
         rounded(y, tables.luminance),
         rounded(blue, tables.chrominance),
