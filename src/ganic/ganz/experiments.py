@@ -74,8 +74,11 @@ def compress(
     truth: Tensor,
     how: How,
     ratio: float | None = None,
+    layer: nn.Module | None = None,
 ) -> Outcome:
     """Eq. 1 with a kind of first layer and, for those that take any, d = N / ratio numbers; no file.
+
+    ``layer`` is that layer, if there is one already: a dense one takes a second to make.
 
     "basis" are the d most important coefficients of the learned basis, "chosen" the d largest of each picture
     according to the encoder, as wavelet coders choose theirs. Both start at the encoder's coefficients, where
@@ -93,7 +96,7 @@ def compress(
     if kind == "chosen":
         layers = [*_chosen(model, coefficients, inputs)]
     else:
-        layers = [model.first_layer(kind, inputs, how.seed)] * len(targets)
+        layers = [layer or model.first_layer(kind, inputs, how.seed)] * len(targets)
 
     def render_with(layer: nn.Module) -> Callable[[Tensor], Tensor]:
         return lambda z: model.generator.synthesise(layer(z))

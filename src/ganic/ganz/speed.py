@@ -56,15 +56,16 @@ def batching(
     Before that two steps of both, unmeasured: they bring the memory of the one and of the other batch from
     the system, which happens once in a process.
     """
+    layer = model.first_layer(kind, None if ratio is None else model.latent_size(ratio), how.seed)
     for pictures in (truth[:1], truth):
-        compress(model, kind, pictures, replace(how, settings=Settings(steps=2)), ratio)
+        compress(model, kind, pictures, replace(how, settings=Settings(steps=2)), ratio, layer)
     together, one_by_one = math.inf, math.inf
     for _ in range(rounds):
         begin = time.perf_counter()
-        compress(model, kind, truth, how, ratio)
+        compress(model, kind, truth, how, ratio, layer)
         middle = time.perf_counter()
         for picture in truth:
-            compress(model, kind, picture[None], how, ratio)
+            compress(model, kind, picture[None], how, ratio, layer)
         together = min(together, middle - begin)
         one_by_one = min(one_by_one, time.perf_counter() - middle)
     return Batching(len(truth) / together, len(truth) / one_by_one)
