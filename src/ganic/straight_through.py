@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+T = TypeVar("T", float, Tensor)
+
 
 def round_through(x: Tensor) -> Tensor:
     """The nearest integer (halves to even); the gradient of the identity."""
@@ -20,9 +22,6 @@ def round_through(x: Tensor) -> Tensor:
 def floor_through(x: Tensor) -> Tensor:
     """The integer below; the gradient of the identity."""
     return torch.floor(x).detach() + (x - x.detach())
-
-
-T = TypeVar("T", float, Tensor)
 
 
 def clip_through(x: Tensor, low: T, high: T, leak: float) -> Tensor:

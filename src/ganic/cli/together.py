@@ -65,11 +65,13 @@ class Together:
             else:
                 found.append((job, picture))
                 pixels += picture.width * picture.height
-        try:
-            self._keep(found)
-        except Exception:  # of which picture, only each alone can tell
-            for one in found:
-                self._alone(one)
+        if len(found) > 1:
+            try:
+                return self._keep(found)
+            except Exception:
+                pass  # of which picture, only each alone can tell
+        for one in found:
+            self._alone(one)
 
     def _alone(self, one: tuple[Job, Picture]) -> None:
         try:

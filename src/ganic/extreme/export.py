@@ -104,13 +104,6 @@ def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     """A model's weights by their names in a run, for its ``init``: as they were, but for their rounding."""
     tensors = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
-    prior = Prior(
-        latent=file.config["encoder"]["latent"],
-        hyper=file.config["hyper_encoder"]["hyper"],
-        features=file.config["hyper_encoder"]["hidden"],
-        hidden=len(tensors["prior.passes.0.first.weight"]),
-        context=len(tensors["prior.passes.1.context.weight"]),
-    )
     weights = {
         f"codec.{name}": value.float()
         for name, value in tensors.items()
@@ -118,7 +111,7 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     }
     hyper_encoder = _part(tensors, "hyper_encoder")
     weights |= {f"codec.prior.hyper_encoder.{name}": value.float() for name, value in hyper_encoder.items()}
-    reals = prior.reals(_part(tensors, "prior"))
+    reals = Prior.reals(_part(tensors, "prior"))
     weights |= {f"codec.prior.{name}": value for name, value in reals.items()}
     return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
 

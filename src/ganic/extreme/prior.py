@@ -297,7 +297,8 @@ class Prior(nn.Module):
         tensors["hyper_index"] = index[:, :, 0, 0].to(torch.uint8)
         return tensors
 
-    def reals(self, integers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @staticmethod
+    def reals(integers: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state that `integers` made these of, but for its rounding; the hyper-encoder is not in it."""
         state: dict[str, Tensor] = {}
         layers = {key.removesuffix(".shift") for key in integers if key.endswith(".shift")}
@@ -305,7 +306,7 @@ class Prior(nn.Module):
             parts = {part: integers[f"{layer}.{part}"] for part in ("weight", "bias", "multiplier", "shift")}
             unit = torch.ones(len(parts["multiplier"]), dtype=torch.float64)
             if layer.endswith(".head"):
-                unit[self.latent :] = SCALE_UNIT / GRID
+                unit[len(unit) // 2 :] = SCALE_UNIT / GRID  # scales come after means
             state |= {f"{layer}.{name}": value for name, value in IntegerConv.reals(parts, unit).items()}
         # Stored for every band: the table that comes closest, and nothing left for the bias.
         banded = state["hyper_decoder.third.bias"]

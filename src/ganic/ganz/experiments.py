@@ -86,12 +86,15 @@ def compress(
     """
     inputs = None if ratio is None else model.latent_size(ratio)
     parts = Parts.of(len(truth), model.size, truth.device)
-    targets, coefficients = parts.split(truth), None
-    if kind in ("basis", "chosen") and model.encoder is not None:
+    targets, coefficients, encoder = parts.split(truth), None, model.encoder
+    if kind in ("basis", "chosen") and encoder is not None:
+
+        def encoded(pictures: Tensor) -> Tensor:
+            with torch.autocast(pictures.device.type, torch.bfloat16, enabled=how.bf16):
+                return encoder(pictures)  # type: ignore[no-any-return]
+
         with torch.no_grad():
-            coefficients = parts.map(
-                _encoded, [model.encoder] * len(targets), targets, [how.bf16] * len(targets)
-            )
+            coefficients = parts.map(encoded, targets)
     layers: list[nn.Module]
     if kind == "chosen":
         layers = [*_chosen(model, coefficients, inputs)]
@@ -116,12 +119,6 @@ def compress(
         made = parts.cat(lambda loss, z: loss.render(z), losses, parts.split(found.latents))
     made = made.float().clamp(0, 1)
     return Outcome(made, psnrs(made, truth))
-
-
-def _encoded(encoder: nn.Module, pictures: Tensor, bf16: bool) -> Tensor:
-    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=bf16):
-        coefficients: Tensor = encoder(pictures)
-    return coefficients
 
 
 def _chosen(model: Model, coefficients: Sequence[Tensor] | None, inputs: int | None) -> list[ChosenLinear]:

@@ -32,6 +32,8 @@ def latents_of(model: Model, head: Head) -> int:
 def coder_of(model: Model, *heads: Head) -> LatentCoder:
     """The probabilities of the symbols of any tile of one head, or of one tile of each head; all have the
     same first layer."""
+    if len(set(heads)) == 1:
+        heads = heads[:1]  # a large picture has thousands of tiles, all alike
     first, steps = heads[0], [head.step for head in heads]
     if first.layer == "basis" and model.prior is not None:
         return model.prior.at(steps)

@@ -169,7 +169,7 @@ class Recipe(Table):
     cpu_threads: Count = 0  # 0: torch's own choice
     bad_steps: Count = 0  # steps in a row that may be left out, their loss not being finite, before giving up
     init: str | None = (
-        None  # whose weights (averaged, where kept) start this run: run folder, checkpoint, model
+        None  # run folder, checkpoint or model whose weights (averaged, if kept) start this run
     )
     fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50
