@@ -117,7 +117,7 @@ def _weights(path: Path) -> Mapping[str, Tensor]:
     from ganic import models
     from ganic.training import checkpoint
 
-    if path.is_dir() or (len(path.parts) > 1 and path.suffix != ".safetensors"):
+    if checkpoint.means_run(path):
         return checkpoint.weights(path)
     file = models.load(str(path))
     if file.system == "extreme":

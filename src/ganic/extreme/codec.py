@@ -36,6 +36,7 @@ from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import has_fast_bf16
 from ganic.regions import Regions
+from ganic.tensor_names import below
 
 Precision = Literal["auto", "fp32", "bf16"]
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -223,8 +224,7 @@ class Codec:
         return network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _part(self, name: str) -> dict[str, Tensor]:
-        prefix = f"{name}."
-        return {k.removeprefix(prefix): v for k, v in self._tensors.items() if k.startswith(prefix)}
+        return below(self._tensors, f"{name}.")
 
     def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int) -> _Coded:
         """Choose every tile's symbols at one quality index."""

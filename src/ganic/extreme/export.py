@@ -18,6 +18,7 @@ from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import SCALE_MAX, SCALE_MIN, SCALES, Prior
 from ganic.extreme.selective_objective import SelectiveSettings
+from ganic.tensor_names import below
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
 
@@ -49,7 +50,7 @@ def export_run(
         architecture = recipe.objective_as(SelectiveSettings).codec
     model = CompactModel(architecture)
     weights = checkpoint.weights(run_dir)
-    model.load_state_dict(_part(weights, "codec"))
+    model.load_state_dict(below(weights, "codec."))
     generator = None
     if fidelity is not None:
         encoder, generator = _for_distortion(fidelity)
@@ -90,15 +91,15 @@ def prior_tensors(prior: Prior, tables: SymbolTables | None = None) -> Arrays:
 
 def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """An encoder, and the generator for distortion alone that goes with it; of a run or of a model."""
-    if Path(source).is_dir():
+    if checkpoint.means_run(Path(source)):
         weights = checkpoint.weights(Path(source))
-        return _part(weights, "codec.encoder"), _part(weights, "codec.generator")
+        return below(weights, "codec.encoder."), below(weights, "codec.generator.")
     file = models.load(source)
     tensors = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
-    generator = _part(tensors, "generator_mse")
+    generator = below(tensors, "generator_mse.")
     if not generator:
         raise TrainingError(f"{file.path}: has no second generator; give a run, or leave --fidelity out")
-    return _part(tensors, "encoder"), generator
+    return below(tensors, "encoder."), generator
 
 
 def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
@@ -109,19 +110,15 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith(("encoder.", "generator."))
     }
-    hyper_encoder = _part(tensors, "hyper_encoder")
+    hyper_encoder = below(tensors, "hyper_encoder.")
     weights |= {f"codec.prior.hyper_encoder.{name}": value.float() for name, value in hyper_encoder.items()}
-    reals = Prior.reals(_part(tensors, "prior"))
+    reals = Prior.reals(below(tensors, "prior."))
     weights |= {f"codec.prior.{name}": value for name, value in reals.items()}
     return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
 
 
 def _half(state: Mapping[str, Tensor], prefix: str) -> Arrays:
     return {f"{prefix}.{name}": value.detach().cpu().half().numpy() for name, value in state.items()}
-
-
-def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(f"{prefix}."): v for k, v in weights.items() if k.startswith(f"{prefix}.")}
 
 
 __all__ = ["export_run", "model_tensors", "prior_tensors", "weights_of"]

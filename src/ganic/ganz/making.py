@@ -31,6 +31,7 @@ from ganic.ganz.rd_search import Part, Problem, rd_search
 from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import search
 from ganic.ganz.tables import laplace_tables
+from ganic.tensor_names import below
 
 SEARCH = Settings(steps=400, finish=0.5)
 """For the h0 maps of a generator without basis."""
@@ -175,10 +176,8 @@ def _analyse(basis: KroneckerBasis, h0: Tensor) -> Tensor:
 
 
 def _fill(network: torch.nn.Module, networks: Mapping[str, Tensor], name: str) -> None:
-    start = f"{name}."
-    state = {key.removeprefix(start): value for key, value in networks.items() if key.startswith(start)}
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(below(networks, f"{name}."))
     except RuntimeError as error:
         raise ModelFormatError(f"{name}: not the network of this config ({error})") from error
     network.eval().requires_grad_(False)

@@ -34,6 +34,7 @@ from ganic.ganz.generator import Generator, Init
 from ganic.ganz.latent_coder import RATIO, STEPS, LatentPrior, check_tables
 from ganic.ganz.layout import Fit
 from ganic.ganz.random_linear import latent_size, random_linear
+from ganic.tensor_names import below
 
 FirstLayer = Literal["basis", "structured", "dense", "square", "none", "trained"]
 
@@ -232,10 +233,5 @@ def _half(network: nn.Module, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
-    start = f"{prefix}."
-    state = {
-        name.removeprefix(start): torch.from_numpy(value).float()
-        for name, value in tensors.items()
-        if name.startswith(start)
-    }
-    network.load_state_dict(state)
+    state = below(tensors, f"{prefix}.")
+    network.load_state_dict({name: torch.from_numpy(value).float() for name, value in state.items()})

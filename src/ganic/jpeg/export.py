@@ -19,6 +19,7 @@ from ganic.jpeg.modern_objective import ModernTable
 from ganic.jpeg.objective import GENERATOR
 from ganic.jpeg.recipe import table_of
 from ganic.models import ModelInfo
+from ganic.tensor_names import below
 from ganic.training import checkpoint
 from ganic.training.recipes import Recipe
 from ganic.training.run_log import run_recipe
@@ -71,12 +72,7 @@ def export_run(run_dir: Path, target: Path, name: str, *, card: str = "") -> Mod
     The recipe is the one that the run itself noted. Raises TrainingError where there is no run.
     """
     recipe = run_recipe(run_dir)
-    prefix = f"{GENERATOR}."
-    weights = {
-        key.removeprefix(prefix): value
-        for key, value in checkpoint.weights(run_dir).items()
-        if key.startswith(prefix)
-    }
+    weights = below(checkpoint.weights(run_dir), f"{GENERATOR}.")
     return save(target, name, config_of(recipe), weights, card=card)
 
 

@@ -8,6 +8,7 @@ from ganic import models
 from ganic.errors import TrainingError
 from ganic.segmentation.objective import PLAYER, Settings
 from ganic.segmentation.storage import stored
+from ganic.tensor_names import below
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
 
@@ -24,12 +25,5 @@ def export_run(run_dir: Path, output: Path, name: str, *, card: str = "") -> mod
         raise TrainingError(f"{run_dir}: is a run of the system {recipe.system!r}, which trains no segmenter")
     settings = recipe.objective_as(Settings)
     network = settings.network()
-    prefix = f"{PLAYER}."
-    network.load_state_dict(
-        {
-            key.removeprefix(prefix): value
-            for key, value in checkpoint.weights(run_dir).items()
-            if key.startswith(prefix)
-        }
-    )
+    network.load_state_dict(below(checkpoint.weights(run_dir), f"{PLAYER}."))
     return models.save(output, name, "segmentation", settings.config(), stored(network), card=card)

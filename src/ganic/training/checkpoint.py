@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganic.errors import TrainingError
+from ganic.tensor_names import below
 
 FORMAT = 1
 STATE = "state.json"
@@ -50,8 +51,7 @@ class State:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors below ``prefix/``, without it."""
-        start = f"{prefix}/"
-        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+        return below(self.tensors, f"{prefix}/")
 
 
 def save(folder: Path, state: State, *, keep: int = 2, half: bool = False, part_bytes: int = 0) -> Path:
@@ -143,6 +143,11 @@ def read(path: Path) -> State:
         raise TrainingError(
             f"{path}: damaged checkpoint ({error}); remove the folder to use an older one"
         ) from error
+
+
+def means_run(source: Path) -> bool:
+    """Whether this is a run's folder (or would be, if it existed) and not a model's name or file."""
+    return source.is_dir() or (len(source.parts) > 1 and source.suffix != ".safetensors")
 
 
 def weights(path: Path, *, averaged: bool = True) -> dict[str, Tensor]:

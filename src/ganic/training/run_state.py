@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganic.errors import RecipeError, TrainingError
+from ganic.tensor_names import below
 from ganic.training import checkpoint
 from ganic.training.checkpoint import State
 from ganic.training.distributed import Team
@@ -144,8 +145,7 @@ class RunState:
         for player, optimiser in self.optimisers.items():
             kept = state.part(f"optimiser/{player}")
             for parameter in self.parameters[player]:
-                name = f"{self._names[id(parameter)]}/"
-                entries = {key.removeprefix(name): kept[key] for key in kept if key.startswith(name)}
+                entries = below(kept, f"{self._names[id(parameter)]}/")
                 if entries:
                     optimiser.state[parameter] = {
                         key: _like(parameter, value) for key, value in entries.items()
