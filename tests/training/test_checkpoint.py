@@ -136,3 +136,12 @@ def test_damage_is_a_training_error(tmp_path: Path) -> None:
     (path / "state.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(TrainingError, match="damaged checkpoint"):
         checkpoint.read(path)
+
+
+def test_what_means_a_run(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"")
+    assert checkpoint.means_run(tmp_path)
+    assert checkpoint.means_run(Path("runs/not-there"))
+    assert not checkpoint.means_run(Path("photo"))
+    assert not checkpoint.means_run(Path("models/not-there.safetensors"))
+    assert not checkpoint.means_run(tmp_path / "model")

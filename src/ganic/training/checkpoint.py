@@ -147,7 +147,8 @@ def read(path: Path) -> State:
 
 def means_run(source: Path) -> bool:
     """Whether this is a run's folder (or would be, if it existed) and not a model's name or file."""
-    return source.is_dir() or (len(source.parts) > 1 and source.suffix != ".safetensors")
+    missing = not source.is_file()
+    return source.is_dir() or (missing and len(source.parts) > 1 and source.suffix != ".safetensors")
 
 
 def weights(path: Path, *, averaged: bool = True) -> dict[str, Tensor]:
