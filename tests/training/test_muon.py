@@ -24,6 +24,20 @@ def test_orthogonal_keeps_singular_vectors_and_evens_out_values(shape: tuple[int
     assert F.cosine_similarity(made.flatten(1), (left @ right).flatten(1)).min() > 0.95
 
 
+def test_turns_are_the_polynomial_and_autocast_only_rounds() -> None:
+    matrices = torch.randn(2, 24, 60, generator=torch.Generator().manual_seed(0))
+    x = matrices.double() / torch.linalg.matrix_norm(matrices.double(), keepdim=True)
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x - 4.7750 * square @ x + 2.0315 * square @ square @ x
+    assert torch.allclose(orthogonal(matrices).double(), x, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = orthogonal(matrices)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, orthogonal(matrices))
+    assert F.cosine_similarity(rounded.double().flatten(1), x.flatten(1)).min() > 0.999
+
+
 def test_no_gradient_is_no_update() -> None:
     assert not orthogonal(torch.zeros(2, 16, 16)).any()
 

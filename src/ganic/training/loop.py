@@ -155,7 +155,8 @@ def _turn(run: RunState, player: str, batch: Batch, stats: dict[str, float]) -> 
     run.take_turn(player)
     settings, optimiser, parameters = recipe.players[player], run.optimisers[player], run.parameters[player]
 
-    with torch.autocast(team.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+    autocast = torch.autocast(team.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    with autocast:
         loss, scalars = run.objective.loss(player, batch, run.step)
     loss.backward()  # type: ignore[no-untyped-call]
     team.average_gradients(parameters)
@@ -171,7 +172,8 @@ def _turn(run: RunState, player: str, batch: Batch, stats: dict[str, float]) -> 
     rate = settings.lr * factor(settings.schedule or recipe.schedule, run.step, recipe.steps)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.step()
+    with autocast:  # Muon's products
+        optimiser.step()
     stats |= {f"{player}/lr": rate, **values}
     return True
 

@@ -69,14 +69,15 @@ class Muon(torch.optim.Adam):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices [n, rows, columns] with their singular values moved to about 1 (0.7 to 1.2)."""
+    """Matrices [n, rows, columns] with their singular values moved to about 1 (0.7 to 1.2).
+
+    Under autocast, products are taken in bfloat16: the turns forgive that.
+    """
     a, b, c = POLYNOMIAL
-    x = matrices.bfloat16()
-    if tall := x.shape[1] > x.shape[2]:
-        x = x.mT
-    x = x / (torch.linalg.vector_norm(x.float(), dim=(1, 2), keepdim=True) + 1e-12).to(x)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(TURNS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    found: Tensor = (x.mT if tall else x).to(matrices.dtype)
-    return found
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
