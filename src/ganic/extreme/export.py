@@ -18,7 +18,7 @@ from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import SCALE_MAX, SCALE_MIN, SCALES, Prior
 from ganic.extreme.selective_objective import SelectiveSettings
-from ganic.tensor_names import below
+from ganic.tensor_names import below, halves
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
 
@@ -68,11 +68,11 @@ def model_tensors(
 ) -> Arrays:
     """A model file's tensors: networks in half precision, everything that decides a probability in
     integers."""
-    tensors = _half(model.encoder.state_dict(), "encoder")
-    tensors |= _half(model.generator.state_dict(), "generator")
+    tensors = halves(model.encoder.state_dict(), "encoder")
+    tensors |= halves(model.generator.state_dict(), "generator")
     if distortion_generator is not None:
-        tensors |= _half(distortion_generator, "generator_mse")
-    tensors |= _half(model.prior.hyper_encoder.state_dict(), "hyper_encoder")
+        tensors |= halves(distortion_generator, "generator_mse")
+    tensors |= halves(model.prior.hyper_encoder.state_dict(), "hyper_encoder")
     tensors["gain.anchors"] = (model.gain.anchors.detach().float() * GAIN_UNIT).cpu().numpy()
     return tensors | prior_tensors(model.prior, tables)
 
@@ -115,10 +115,6 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     reals = Prior.reals(below(tensors, "prior."))
     weights |= {f"codec.prior.{name}": value for name, value in reals.items()}
     return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
-
-
-def _half(state: Mapping[str, Tensor], prefix: str) -> Arrays:
-    return {f"{prefix}.{name}": value.detach().cpu().half().numpy() for name, value in state.items()}
 
 
 __all__ = ["export_run", "model_tensors", "prior_tensors", "weights_of"]

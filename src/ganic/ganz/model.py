@@ -34,7 +34,7 @@ from ganic.ganz.generator import Generator, Init
 from ganic.ganz.latent_coder import RATIO, STEPS, LatentPrior, check_tables
 from ganic.ganz.layout import Fit
 from ganic.ganz.random_linear import latent_size, random_linear
-from ganic.tensor_names import below
+from ganic.tensor_names import below, halves
 
 FirstLayer = Literal["basis", "structured", "dense", "square", "none", "trained"]
 
@@ -168,11 +168,11 @@ class Model:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a model file."""
-        found = _half(self.generator, "generator")
+        found = halves(self.generator.state_dict(), "generator")
         found["tables.counts"], found["tables.supports"] = self.tables.to_arrays()
         found["steps"] = self.steps
         if self.encoder is not None:
-            found |= _half(self.encoder, "encoder")
+            found |= halves(self.encoder.state_dict(), "encoder")
         if self.basis is not None and self.scales is not None:
             found |= {f"basis.{name}": value.cpu().numpy() for name, value in self.basis.state_dict().items()}
             found["basis.scales"] = self.scales.cpu().numpy()
@@ -225,11 +225,6 @@ def save(
     """Write a model file.  Raises OutputError, ModelFormatError."""
     config = asdict(model.config) | {"narrowing": list(model.config.narrowing)}  # as JSON has it
     return models.save(path, name, "ganz", config, model.tensors(), card=card, overwrite=overwrite)
-
-
-def _half(network: nn.Module, prefix: str) -> dict[str, NDArray[Any]]:
-    state: Mapping[str, Tensor] = network.state_dict()
-    return {f"{prefix}.{name}": value.detach().half().cpu().numpy() for name, value in state.items()}
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
