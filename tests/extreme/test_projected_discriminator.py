@@ -35,6 +35,29 @@ def test_a_phase_leaves_out_rows_and_columns() -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_a_head_on_pixels_sees_what_is_finer_than_the_trunks_strides() -> None:
+    torch.manual_seed(0)
+    critic = ProjectedDiscriminator(8, condition=2, pixels=4)
+    picture, maps = torch.rand(1, 3, 96, 88), torch.rand(1, 2, 96, 88)
+    verdict = critic(picture, maps)
+    assert [tuple(x.shape[1:]) for x in (verdict.logits[-1], *verdict.features[-2:])] == [
+        (1, 96, 88),
+        (4, 96, 88),
+        (4, 96, 88),
+    ]
+    assert len(verdict.logits) == 5 and len(verdict.features) == 10
+    # Three 3x3 convolutions: a pixel is seen three places away and no further, whatever phase the trunk has.
+    critic.phase = 3, 2
+    picture[0, :, 40, 41] += 0.5
+    changed = (critic(picture, maps).logits[-1] - verdict.logits[-1]).abs()[0, 0] > 0
+    rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (37, 43, 38, 44)
+    plain = ProjectedDiscriminator(8, condition=2)
+    assert set(critic.state_dict()) - set(plain.state_dict()) == {
+        f"pixels.{layer}.{part}" for layer in ("conv1", "conv2", "out") for part in ("weight", "bias")
+    }
+
+
 def test_phases_are_drawn_within_the_strides() -> None:
     torch.manual_seed(0)
     critic = ProjectedDiscriminator(4)

@@ -47,6 +47,7 @@ class CompactSettings(DistortionWeights):
     matching: Weight = 0.2  # of discriminator feature matching
     discriminator: Literal["patches", "projected"] = "patches"  # from pixels, or on pretrained features
     discriminator_width: Annotated[int, Field(ge=1)] = 64  # channels of the projected one
+    discriminator_pixels: Annotated[int, Field(ge=0)] = 0  # channels of its head on pixels; 0: none
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 192)
     discriminator_scales: Annotated[int, Field(ge=1)] = 2
     discriminator_norm: Literal["instance", "spectral", "none"] = "spectral"
@@ -74,7 +75,9 @@ class GenerativeCompression:
             self.discriminator: Discriminator
             if settings.discriminator == "projected":
                 self.discriminator = ProjectedDiscriminator(
-                    settings.discriminator_width, condition=settings.discriminator_latent
+                    settings.discriminator_width,
+                    condition=settings.discriminator_latent,
+                    pixels=settings.discriminator_pixels,
                 )
             else:
                 self.discriminator = MultiScaleDiscriminator(

@@ -24,13 +24,17 @@ class ProjectedDiscriminator(Discriminator):
     Args:
         width: channels of the projections and heads.
         condition: channels of the maps that accompany every picture; 0: none.
+        pixels: channels of one more head, the last scale, on the picture itself at full resolution: the trunk
+            begins with a stride of 2, and takes a pattern as fine as that for texture.  0: none.
     """
 
-    def __init__(self, width: int = 64, *, condition: int = 0) -> None:
+    def __init__(self, width: int = 64, *, condition: int = 0, pixels: int = 0) -> None:
         super().__init__(condition)
         self.projection = Projection(width)
         # The finest head halves its map first: what it adds is local, and it would cost more than all others.
-        self.heads = nn.ModuleList(Head(width, condition, 2 if n == 0 else 1) for n in range(len(SCALES)))
+        inputs = width + condition
+        self.heads = nn.ModuleList(Head(inputs, width, 2 if n == 0 else 1) for n in range(len(SCALES)))
+        self.pixels = Head(3, pixels, 1) if pixels else None
         self.phase = 0, 0
 
     def redraw(self) -> None:
@@ -65,15 +69,19 @@ class ProjectedDiscriminator(Discriminator):
             logits, features = head(x.contiguous(memory_format=torch.channels_last))
             verdict.logits.append(logits)
             verdict.features.extend(features)
+        if self.pixels is not None:
+            logits, features = self.pixels((picture - 0.5) * 3)
+            verdict.logits.append(logits)
+            verdict.features.extend(features)
         return verdict
 
 
 class Head(nn.Module):
-    """[n, width + condition, h, w] -> (logits [n, 1, h / stride, w / stride], activations before)."""
+    """[n, inputs, h, w] -> (logits [n, 1, h / stride, w / stride], activations before)."""
 
-    def __init__(self, width: int, condition: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width + condition, width, 3, stride=stride, padding=1)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 3, padding=1)
         for layer in (self.conv1, self.conv2, self.out):
