@@ -40,7 +40,7 @@ def test_a_head_on_pixels_sees_what_is_finer_than_the_trunks_strides() -> None:
     critic = ProjectedDiscriminator(8, condition=2, pixels=4)
     picture, maps = torch.rand(1, 3, 96, 88), torch.rand(1, 2, 96, 88)
     verdict = critic(picture, maps)
-    assert [tuple(x.shape[1:]) for x in (verdict.logits[-1], *verdict.features[-2:])] == [
+    assert [tuple(x.shape[1:]) for x in (verdict.logits[0], *verdict.features[:2])] == [
         (1, 96, 88),
         (4, 96, 88),
         (4, 96, 88),
@@ -49,7 +49,7 @@ def test_a_head_on_pixels_sees_what_is_finer_than_the_trunks_strides() -> None:
     # Three 3x3 convolutions: a pixel is seen three places away and no further, whatever phase the trunk has.
     critic.phase = 3, 2
     picture[0, :, 40, 41] += 0.5
-    changed = (critic(picture, maps).logits[-1] - verdict.logits[-1]).abs()[0, 0] > 0
+    changed = (critic(picture, maps).logits[0] - verdict.logits[0]).abs()[0, 0] > 0
     rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (37, 43, 38, 44)
     plain = ProjectedDiscriminator(8, condition=2)

@@ -91,6 +91,11 @@ class Verdict(NamedTuple):
     features: list[Tensor]
     """Every layer's activation but the logits, scale after scale: for feature matching."""
 
+    def add(self, logits: Tensor, features: Sequence[Tensor]) -> None:
+        """The next scale."""
+        self.logits.append(logits)
+        self.features.extend(features)
+
 
 class PatchDiscriminator(nn.Module):
     """One scale.  Arguments as :class:`MultiScaleDiscriminator`'s; ``inputs``: channels seen."""
@@ -181,9 +186,7 @@ class MultiScaleDiscriminator(Discriminator):
         for number, network in enumerate(self.scales):
             if number:
                 x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-            logits, features = network(x)
-            verdict.logits.append(logits)
-            verdict.features.extend(features)
+            verdict.add(*network(x))
         return verdict
 
 

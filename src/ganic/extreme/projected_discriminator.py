@@ -24,8 +24,8 @@ class ProjectedDiscriminator(Discriminator):
     Args:
         width: channels of the projections and heads.
         condition: channels of the maps that accompany every picture; 0: none.
-        pixels: channels of one more head, the last scale, on the picture itself at full resolution: the trunk
-            begins with a stride of 2, and takes a pattern as fine as that for texture.  0: none.
+        pixels: channels of one more head, the first scale, on the picture itself at full resolution: the
+            trunk begins with a stride of 2, and takes a pattern as fine as that for texture.  0: none.
     """
 
     def __init__(self, width: int = 64, *, condition: int = 0, pixels: int = 0) -> None:
@@ -63,16 +63,12 @@ class ProjectedDiscriminator(Discriminator):
             condition = F.interpolate(condition, picture.shape[2:], mode="nearest")[:, :, top:, left:]
         maps = self.projection(picture[:, :, top:, left:])
         verdict = Verdict([], [])
+        if self.pixels is not None:
+            verdict.add(*self.pixels((picture - 0.5) * 3))
         for head, x in zip(self.heads, maps, strict=True):
             if condition is not None:
                 x = torch.cat([x, F.adaptive_avg_pool2d(condition, x.shape[2:]).to(x.dtype)], dim=1)
-            logits, features = head(x.contiguous(memory_format=torch.channels_last))
-            verdict.logits.append(logits)
-            verdict.features.extend(features)
-        if self.pixels is not None:
-            logits, features = self.pixels((picture - 0.5) * 3)
-            verdict.logits.append(logits)
-            verdict.features.extend(features)
+            verdict.add(*head(x.contiguous(memory_format=torch.channels_last)))
         return verdict
 
 
