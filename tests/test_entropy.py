@@ -7,6 +7,7 @@ import hashlib
 import math
 import pickle
 import time
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
@@ -26,6 +27,7 @@ from ganic.entropy import (
     calibrated_tables,
     gaussian_scales,
     gaussian_tables,
+    laplacian_tables,
 )
 from ganic.errors import CorruptError, ModelFormatError
 
@@ -434,10 +436,29 @@ def test_gaussian_supports() -> None:
     assert gaussian_tables([1000.0]).supports.tolist() == [MAX_SUPPORT]
 
 
+def test_laplacian_tables_are_the_laplace_distribution() -> None:
+    """Zero is as probable as in the Gaussian table of the same scale; the others fall off geometrically."""
+    tables = laplacian_tables()
+    for index, scale in enumerate(gaussian_scales()):
+        counts, support = tables.table(index), int(tables.supports[index])
+        zero = 2 * NormalDist(0.0, float(scale)).cdf(0.5) - 1
+        np.testing.assert_array_equal(counts, counts[::-1])
+        assert counts.sum() == TOTAL and counts[support] == pytest.approx(TOTAL * zero, rel=2e-2)
+        if support < MAX_SUPPORT:
+            ratio = (1 - zero) ** 2
+            first = TOTAL * (1 - zero) * (1 - ratio) / 2
+            sides = counts[support + 1 : -1]
+            np.testing.assert_allclose(sides, first * ratio ** np.arange(len(sides)), rtol=0.01, atol=1.1)
+    gaussian = gaussian_tables(min_support=0).supports
+    laplacian = laplacian_tables(min_support=0).supports
+    assert ((laplacian > 0) == (gaussian > 0)).all() and (laplacian >= gaussian).all()
+
+
+@pytest.mark.parametrize("tables", [gaussian_tables, laplacian_tables])
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
-def test_gaussian_scales_are_checked(scale: float) -> None:
+def test_scales_are_checked(scale: float, tables: Callable[[list[float]], SymbolTables]) -> None:
     with pytest.raises(ValueError, match="scale"):
-        gaussian_tables([1.0, scale])
+        tables([1.0, scale])
 
 
 def test_quantising_costs_next_to_nothing() -> None:

@@ -47,7 +47,7 @@ Cost: the truncation of R wastes about 1.3e-4 bits per symbol, the ending less t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,7 @@ __all__ = [
     "calibrated_tables",
     "gaussian_scales",
     "gaussian_tables",
+    "laplacian_tables",
 ]
 
 TOTAL = 1 << 16
@@ -147,8 +148,11 @@ class SymbolTables:
 
     def bits(self, symbols: ArrayLike, table: ArrayLike) -> float:
         """The ideal code length: the sum of -log2(probability). Raises ValueError as `SymbolEncoder.put`."""
-        chosen = self.counts[self._positions(symbols, table)]
-        return float(16.0 * chosen.size - np.log2(chosen, dtype=np.float64).sum())
+        return float(self.lengths(symbols, table).sum())
+
+    def lengths(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.float64]:
+        """The ideal code length of each symbol [n]. Raises ValueError as `SymbolEncoder.put`."""
+        return 16.0 - np.log2(self.counts[self._positions(symbols, table)], dtype=np.float64)
 
     def histogram(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int64]:
         """How often each entry of ``counts`` was used: what `calibrated_tables` wants, and it adds up."""
@@ -271,16 +275,45 @@ def gaussian_tables(
     For use when a model is exported, never when one is loaded: `math.erfc` may differ in its last bit from
     one machine to the next, and the counts made here become the integers that everyone reads.
     """
+
+    def beyond(distance: float, scale: float) -> float:
+        return math.erfc(distance / (scale * math.sqrt(2.0)))
+
+    return _tables_of(beyond, gaussian_scales() if scales is None else scales, tail, min_support)
+
+
+def laplacian_tables(
+    scales: Sequence[float] | NDArray[np.float64] | None = None,
+    *,
+    tail: float = 2.0**-14,
+    min_support: int = 1,
+) -> SymbolTables:
+    """As `gaussian_tables`, of zero-mean Laplacian variables whose symbol 0 is as probable as a normal one's.
+
+    What predictions leave of a photograph's coefficients has such tails.
+    """
+
+    def beyond(distance: float, scale: float) -> float:
+        return math.pow(math.erfc(0.5 / (scale * math.sqrt(2.0))), 2.0 * distance)  # exp(-distance / b)
+
+    return _tables_of(beyond, gaussian_scales() if scales is None else scales, tail, min_support)
+
+
+def _tables_of(
+    beyond: Callable[[float, float], float],
+    scales: Sequence[float] | NDArray[np.float64],
+    tail: float,
+    min_support: int,
+) -> SymbolTables:
+    """One table per scale; ``beyond(x, scale)`` is the probability of |X| > x."""
     tables: list[NDArray[np.int32]] = []
-    for scale in gaussian_scales() if scales is None else scales:
-        unit = float(scale) * math.sqrt(2.0)
-        if not (0.0 < unit < math.inf):
+    for scale in map(float, scales):
+        if not (0.0 < scale < math.inf):
             raise ValueError(f"scale {scale} is not a positive number")
         support = min_support
-        while support < MAX_SUPPORT and math.erfc((support + 0.5) / unit) >= tail:
+        while support < MAX_SUPPORT and beyond(support + 0.5, scale) >= tail:
             support += 1
-        beyond = [math.erfc((k - 0.5) / unit) / 2.0 for k in range(1, support + 1)]  # P(X >= k - 1/2)
-        sides = -np.diff([*beyond, 0.0])
+        sides = -np.diff([*(beyond(k - 0.5, scale) / 2.0 for k in range(1, support + 1)), 0.0])
         tables.append(_quantised(np.concatenate([[1.0 - 2.0 * sides.sum()], sides])))
     return _joined(tables)
 

@@ -10,20 +10,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ganic.entropy import gaussian_scales, gaussian_tables
+from ganic.entropy import gaussian_scales, laplacian_tables
 from ganic.errors import CorruptError, ModelFormatError
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.integer_prior import IntegerPrior, Layer, blocks
 from ganic.extreme.prior import (
     Prior,
-    gaussian_bits,
     index_of_scale,
+    nearest_symbols,
     pass_masks,
     quantised,
+    rate_bits,
     scale_of_index,
+    symbol_bits,
 )
 
 LATENT, HYPER = 16, 8
+TABLES = laplacian_tables(gaussian_scales(), min_support=0)
 
 
 def layer_tensors(
@@ -108,18 +111,17 @@ def test_a_missing_tensor_is_named(name: str) -> None:
         Layer(tensors, "l")
 
 
-def trained(seed: int = 0) -> tuple[Prior, IntegerPrior]:
+def trained(seed: int = 0, price: float = 0.0) -> tuple[Prior, IntegerPrior]:
     """A small prior with random weights, as it trains and as it runs."""
     torch.manual_seed(seed)
-    prior = Prior(LATENT, HYPER, features=12, hidden=20, context=8)
+    prior = Prior(LATENT, HYPER, features=12, hidden=20, context=8, price=price)
     with torch.no_grad():
         prior.hyper_mean.anchors.normal_()
         prior.hyper_index.anchors.add_(torch.randn_like(prior.hyper_index.anchors) * 0.1)
         prior.hyper_decoder.quality.anchors.normal_(std=0.3)
     tensors = {name: value.numpy() for name, value in prior.integers().items()}
-    tables = gaussian_tables(gaussian_scales(), min_support=0)
-    tensors["tables.counts"], tensors["tables.supports"] = tables.to_arrays()
-    return prior, IntegerPrior(tensors)
+    tensors["tables.counts"], tensors["tables.supports"] = TABLES.to_arrays()
+    return prior, IntegerPrior(tensors, price)
 
 
 def test_training_goes_on_from_integers() -> None:
@@ -307,25 +309,109 @@ def test_foreign_bytes_decode_or_are_refused(data: bytes) -> None:
         prior.read(data, Plan.uniform(5, 5).at(3))
 
 
-def test_a_quantised_value_is_an_integer_beside_the_mean_and_both_learn_from_it() -> None:
+def test_a_quantised_value_is_a_symbol_beside_the_mean_and_both_learn_from_it() -> None:
     value = torch.tensor([0.4, -1.7, 3.0], requires_grad=True)
     mean = torch.tensor([0.25, 0.25, -0.5], requires_grad=True)
-    made = quantised(value, mean)
-    assert made.tolist() == [0.25, -1.75, 3.5]  # halves go to even numbers
+    symbols = nearest_symbols(value - mean)
+    assert symbols.tolist() == [0, -2, 4]  # halves go to even numbers
+    made = quantised(value, mean, symbols)
+    assert made.tolist() == [0.25, -1.75, 3.5]
     made.backward(torch.tensor([1.0, 2.0, 3.0]))  # type: ignore[no-untyped-call]
     for tensor in (value, mean):
         assert tensor.grad is not None and tensor.grad.tolist() == [1, 2, 3]
 
 
-def test_code_length_of_a_gaussian_by_hand() -> None:
-    from math import erf, log2, sqrt
+def test_code_length_of_a_laplacian_by_hand() -> None:
+    from math import erf, exp, log, log2, sqrt
 
-    for value, scale in [(0.0, 0.5), (1.0, 0.7), (2.5, 1.0), (-3.0, 4.0)]:
-        cdf = [0.5 * (1 + erf((abs(value) + d) / scale / sqrt(2))) for d in (-0.5, 0.5)]
-        bits = gaussian_bits(torch.tensor(value), torch.tensor(scale)).item()
+    for value, index in [(0.0, 20.0), (0.3, 13.0), (0.5, 7.0), (1.0, 18.5), (2.5, 25.0), (-3.0, 40.0)]:
+        certain = erf(0.5 / sqrt(2) / (0.11 * (64 / 0.11) ** (index / 63)))  # of symbol 0
+        b = -0.5 / log(1 - certain)
+        cdf = [1 - exp(-x / b) / 2 if x > 0 else exp(x / b) / 2 for x in (abs(value) - 0.5, abs(value) + 0.5)]
+        bits = symbol_bits(torch.tensor(value), torch.tensor(index)).item()
         assert bits == pytest.approx(-log2(cdf[1] - cdf[0]), rel=1e-4)
-    far = gaussian_bits(torch.tensor(20.0), torch.tensor(1.0)).item()
-    assert far == pytest.approx(16 + 20 - 4)
+    far = symbol_bits(torch.tensor([50.0, 51.0]), torch.zeros(2))
+    assert torch.isfinite(far).all() and far[1] > far[0]
+
+
+def test_training_counts_the_bits_that_the_tables_cost() -> None:
+    for index in range(2, 50):
+        support = int(TABLES.supports[index])
+        symbols = torch.arange(-support, support + 1)
+        counted = symbol_bits(symbols.float(), torch.full(symbols.shape, float(index)))
+        probability = TABLES.table(index) / 2**16
+        assert np.sum(probability * (counted.numpy() + np.log2(probability))) == pytest.approx(0, abs=2e-3)
+
+
+def test_scales_learn_from_symbols_and_values_from_what_surrounds_them() -> None:
+    offset = torch.tensor([0.2, 0.4, 1.3], requires_grad=True)
+    index = torch.full((3,), 10.0, requires_grad=True)
+    torch.manual_seed(0)
+    bits = rate_bits(offset, index, nearest_symbols(offset))
+    assert torch.equal(bits, symbol_bits(torch.tensor([0.0, 0.0, 1.0]), index))
+    bits.sum().backward()  # type: ignore[no-untyped-call]
+    assert index.grad is not None and offset.grad is not None
+    assert index.grad[0] == index.grad[1] > 0 > index.grad[2]
+    pulls = []
+    for _ in range(500):
+        offset.grad = None
+        rate_bits(offset, index, nearest_symbols(offset)).sum().backward()  # type: ignore[no-untyped-call]
+        pulls.append(offset.grad)
+    mean = torch.stack(pulls).mean(0)  # type: ignore[arg-type]
+    assert 0 < mean[0] < mean[1] < mean[2]
+
+
+def test_a_certain_scale_hears_of_a_symbol() -> None:
+    prior, _ = trained()
+    with torch.no_grad():
+        for network in prior.passes:
+            network.head.bias[LATENT:] = -2.0  # type: ignore[union-attr]
+    prior(3 * torch.randn(1, LATENT, 4, 4), torch.tensor([9.0])).bits.sum().backward()
+    for network in prior.passes:
+        assert network.head.bias.grad[LATENT:].abs().max() > 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("price", [0.0, 0.04, 0.3])
+def test_symbols_are_chosen_by_what_they_cost(price: float) -> None:
+    """Of an integer and its neighbour towards 0, the one with less squared error + price * bits; in training
+    as in coding."""
+    rng = np.random.default_rng(5)
+    index = rng.integers(2, 40, 4000)
+    offset = (rng.laplace(size=4000) * 0.5 * 1.11**index / 5).astype(np.float32)
+    chosen = nearest_symbols(torch.from_numpy(offset), torch.from_numpy(index), price).numpy()
+    integer = IntegerPrior.__new__(IntegerPrior)
+    integer.tables = TABLES
+    coded = integer._quantise(offset, np.zeros(4000, np.int32), index.astype(np.uint8), price)
+    inside = np.abs(np.rint(offset)) < TABLES.supports[index]
+    assert inside.mean() > 0.9 and (chosen == coded)[inside].mean() > 0.995  # prices of tables are rounded
+    for value, symbol, table in zip(offset[inside], coded[inside], index[inside], strict=True):
+        nearest = np.rint(value)
+        both = np.array([nearest, nearest - np.sign(nearest)])
+        cost = (value - both) ** 2 + price * TABLES.lengths(both.astype(int), np.full(2, table))
+        assert symbol == both[0 if cost[0] <= cost[1] else 1]
+
+
+def test_a_price_saves_bits_and_files_still_come_back() -> None:
+    latent, hyper = example(12, 12)
+    area = Plan.uniform(12, 12).at(128)
+    sizes = []
+    for price in (0.0, 0.05, 0.2):
+        _, prior = trained(price=price)
+        written = prior.quantise(latent, hyper, area)
+        sizes.append(len(prior.write(written)))
+        assert prior.read(prior.write(written), area).canonical() == written.canonical()
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_training_counts_the_bits_of_the_file() -> None:
+    prior, integer = trained(price=0.04)
+    latent, _ = example(16, 12)
+    y = torch.from_numpy(latent).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        counted = prior(y, torch.tensor([77.0])).bits.item()
+        hyper = prior.hyper_encoder(y)[0].numpy()
+    written = integer.quantise(latent, hyper, Plan.uniform(16, 12).at(77))
+    assert integer.bits(written) == pytest.approx(counted, rel=0.02)
 
 
 def test_scale_indices() -> None:

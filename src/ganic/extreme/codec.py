@@ -96,7 +96,9 @@ class Codec:
         self._gains: npt.NDArray[np.float32] = torch.exp(
             anchor_weights(torch.arange(QUALITIES)) @ anchors
         ).numpy()  # factor per quality index and latent channel: latents are multiplied by it, then rounded
-        self.prior = IntegerPrior({name: value.numpy() for name, value in self._part("prior").items()})
+        self.prior = IntegerPrior(
+            {name: value.numpy() for name, value in self._part("prior").items()}, config.get("bit_price", 0.0)
+        )
 
     @classmethod
     def load(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganic import models
-from ganic.entropy import SymbolTables, gaussian_scales, gaussian_tables
+from ganic.entropy import SymbolTables, gaussian_scales, laplacian_tables
 from ganic.errors import TrainingError
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
@@ -78,10 +78,10 @@ def model_tensors(
 
 
 def prior_tensors(prior: Prior, tables: SymbolTables | None = None) -> Arrays:
-    """The entropy model in integers, with Gaussian tables unless others are given."""
+    """The entropy model in integers, with Laplacian tables unless others are given."""
     if tables is None:
         # Certain tables (support 0) code nothing: most symbols of a photograph are of that kind.
-        tables = gaussian_tables(gaussian_scales(SCALES, SCALE_MIN, SCALE_MAX), min_support=0)
+        tables = laplacian_tables(gaussian_scales(SCALES, SCALE_MIN, SCALE_MAX), min_support=0)
     tensors: Arrays = {
         f"prior.{name}": np.ascontiguousarray(value.cpu().numpy()) for name, value in prior.integers().items()
     }

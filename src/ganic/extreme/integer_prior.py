@@ -138,12 +138,14 @@ class IntegerPrior:
 
     Args:
         tensors: the ``prior.*`` tensors of a model file, the prefix removed.
+        price: what a bit of the latent is worth when its symbols are chosen, in squared steps.
 
     Raises:
         ModelFormatError: a tensor is missing or could make arithmetic inexact.
     """
 
-    def __init__(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], price: float = 0.0) -> None:
+        self.price = price
         self.decoder = [Layer(tensors, f"hyper_decoder.{n}") for n in ("first", "second", "third")]
         self.context: list[Layer | None] = [None]
         self.context += [Layer(tensors, f"passes.{p}.context") for p in range(1, GROUPS)]
@@ -211,9 +213,19 @@ class IntegerPrior:
             np.clip(index, 0, self.scales - 1).astype(np.uint8),
         )
 
-    def _quantise(self, value: Float32, mean: Int32, index: Index) -> Int16:
-        """The nearest symbol that the table can code."""
-        return self.tables.clip(np.rint(value - mean.astype(np.float32) / GRID), index)
+    def _quantise(self, value: Float32, mean: Int32, index: Index, price: float = 0.0) -> Int16:
+        """The nearest symbol that the table can code, or its neighbour towards 0 where the bits that it saves
+        are worth more than the squared error that it adds."""
+        offset = value - mean.astype(np.float32) / GRID
+        symbols = self.tables.clip(np.rint(offset), index)
+        if price:
+            some = np.flatnonzero(symbols)
+            nearest, offset, index = symbols[some], offset[some], index[some]
+            lower = nearest - np.sign(nearest)
+            saved = self.tables.lengths(nearest, index) - self.tables.lengths(lower, index)
+            added = (offset - lower) ** 2 - (offset - nearest) ** 2
+            symbols[some] = np.where(price * saved > added, lower, nearest)
+        return symbols
 
     def quantise(self, latent: Float32, hyper: Float32, area: Allocation) -> Quantised:
         """Choose the symbols of one tile.
@@ -227,7 +239,7 @@ class IntegerPrior:
         def code(number: int, mean: Int32, index: Index) -> Int16:
             where = blocks(number, self.latent)
             value = [latent[block][area.coded[block[:2]]].ravel() for block in where]
-            return self._quantise(np.concatenate(value), mean, index)
+            return self._quantise(np.concatenate(value), mean, index, self.price)
 
         def code_hyper(mean: Int32, index: Index) -> Int16:
             return self._quantise(hyper[:, area.coarse().coded].ravel(), mean, index)

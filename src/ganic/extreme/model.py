@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganic.extreme.compact import LATENT_SCALE, Encoder, Generator
@@ -39,6 +40,7 @@ class Architecture(Table):
     features: int = 128  # channels of psi
     hidden: int = 160  # channels of each pass's 1x1 layers
     context: int = 96  # channels of each pass's 3x3 layer
+    bit_price: Annotated[float, Field(ge=0)] = 0.04  # squared steps that a bit is worth when E picks symbols
 
     @property
     def label_channels(self) -> int:
@@ -48,6 +50,7 @@ class Architecture(Table):
     def config(self) -> dict[str, Any]:
         """Arguments of the networks that a codec builds."""
         selective = {"selective": True} if self.classes else {}
+        classes = {"classes": list(self.classes)} if self.classes else {}
         return {
             "encoder": {
                 "latent": self.latent,
@@ -65,7 +68,9 @@ class Architecture(Table):
                 "taper": self.taper,
             },
             "hyper_encoder": {"latent": self.latent, "hidden": self.features, "hyper": self.hyper},
-        } | ({"classes": list(self.classes)} if self.classes else {})
+            "bit_price": self.bit_price,
+            **classes,
+        }
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class CompactModel(nn.Module):
         config = a.config()
         self.encoder = Encoder(**config["encoder"])
         self.generator = Generator(**config["generator"])
-        self.prior = Prior(a.latent, a.hyper, a.features, a.hidden, a.context)
+        self.prior = Prior(a.latent, a.hyper, a.features, a.hidden, a.context, a.bit_price)
         self.gain = QualityTable(a.latent, torch.linspace(math.log(low), math.log(high), ANCHORS) / GAIN_UNIT)
         # Neighbours tell about half of what a coefficient will be.
         self.prior.expect(typical_deviations(a.latent) * LATENT_SCALE * 0.5 * math.sqrt(low * high))
