@@ -118,7 +118,7 @@ def rate_bits(offset: Tensor, index: Tensor, symbols: Tensor) -> Tensor:
     """Code length (elementwise) of the ``symbols`` of ``offset``, value minus mean.
 
     The gradient for ``index`` is that of the symbols themselves, so the scales are learned for what is
-    coded: under uniform noise a symbol that is certain costs 0.13 bits, and most are.  ``offset`` has no
+    coded: under uniform noise a symbol that is certain costs 0.13 bits, and many are.  ``offset`` has no
     gradient through integers; its own is the one under the noise.
     """
     noise = torch.empty_like(offset).uniform_(-0.5, 0.5)
