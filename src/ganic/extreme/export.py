@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganic import models
-from ganic.entropy import SymbolTables, gaussian_scales, laplacian_tables
+from ganic.entropy import gaussian_scales, laplacian_tables
 from ganic.errors import TrainingError
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
@@ -60,12 +60,7 @@ def export_run(
     return models.save(output, name, "extreme", architecture.config(), tensors, card=card)
 
 
-def model_tensors(
-    model: CompactModel,
-    *,
-    tables: SymbolTables | None = None,
-    distortion_generator: Mapping[str, Tensor] | None = None,
-) -> Arrays:
+def model_tensors(model: CompactModel, *, distortion_generator: Mapping[str, Tensor] | None = None) -> Arrays:
     """A model file's tensors: networks in half precision, everything that decides a probability in
     integers."""
     tensors = halves(model.encoder.state_dict(), "encoder")
@@ -74,14 +69,13 @@ def model_tensors(
         tensors |= halves(distortion_generator, "generator_mse")
     tensors |= halves(model.prior.hyper_encoder.state_dict(), "hyper_encoder")
     tensors["gain.anchors"] = (model.gain.anchors.detach().float() * GAIN_UNIT).cpu().numpy()
-    return tensors | prior_tensors(model.prior, tables)
+    return tensors | prior_tensors(model.prior)
 
 
-def prior_tensors(prior: Prior, tables: SymbolTables | None = None) -> Arrays:
-    """The entropy model in integers, with Laplacian tables unless others are given."""
-    if tables is None:
-        # Certain tables (support 0) code nothing: most symbols of a photograph are of that kind.
-        tables = laplacian_tables(gaussian_scales(SCALES, SCALE_MIN, SCALE_MAX), min_support=0)
+def prior_tensors(prior: Prior) -> Arrays:
+    """The entropy model in integers, with Laplacian tables."""
+    # Certain tables (support 0) code nothing: many symbols of a photograph are of that kind.
+    tables = laplacian_tables(gaussian_scales(SCALES, SCALE_MIN, SCALE_MAX), min_support=0)
     tensors: Arrays = {
         f"prior.{name}": np.ascontiguousarray(value.cpu().numpy()) for name, value in prior.integers().items()
     }

@@ -119,6 +119,6 @@ def _lengths(tables: SymbolTables) -> NDArray[np.float64]:
     rows = []
     magnitudes = np.arange(MAGNITUDES)
     for index, support in enumerate(tables.supports.tolist()):
-        bits = 16.0 - np.log2(tables.table(index)[support:])
+        bits = tables.lengths(np.arange(support + 1), np.full(support + 1, index))
         rows.append(bits[np.minimum(magnitudes, support)] + 4.0 * np.maximum(0, magnitudes - support))
     return np.array(rows)

@@ -251,7 +251,7 @@ def code_lengths(tables: SymbolTables) -> Tensor:
     distance = np.abs(np.arange(-MAX_SUPPORT - 1, MAX_SUPPORT + 2))
     rows = []
     for index, support in enumerate(tables.supports.tolist()):
-        bits = 16.0 - np.log2(tables.table(index)[support:])  # symbols 0 .. support; tables are symmetric
+        bits = tables.lengths(np.arange(support + 1), np.full(support + 1, index))  # tables are symmetric
         rows.append(bits[np.minimum(distance, support)] + BEYOND * np.maximum(0, distance - support))
     return torch.from_numpy(np.array(rows)).float()
 
