@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from ganic.entropy import (
     MAX_SUPPORT,
@@ -437,21 +438,18 @@ def test_gaussian_supports() -> None:
 
 
 def test_laplacian_tables_are_the_laplace_distribution() -> None:
-    """Zero is as probable as in the Gaussian table of the same scale; the others fall off geometrically."""
-    tables = laplacian_tables()
+    tables = laplacian_tables(gaussian_scales())
     for index, scale in enumerate(gaussian_scales()):
         counts, support = tables.table(index), int(tables.supports[index])
-        zero = 2 * NormalDist(0.0, float(scale)).cdf(0.5) - 1
+        distribution = stats.laplace(scale=scale / math.sqrt(2))
         np.testing.assert_array_equal(counts, counts[::-1])
-        assert counts.sum() == TOTAL and counts[support] == pytest.approx(TOTAL * zero, rel=2e-2)
+        assert counts.sum() == TOTAL
         if support < MAX_SUPPORT:
-            ratio = (1 - zero) ** 2
-            first = TOTAL * (1 - zero) * (1 - ratio) / 2
-            sides = counts[support + 1 : -1]
-            np.testing.assert_allclose(sides, first * ratio ** np.arange(len(sides)), rtol=0.01, atol=1.1)
-    gaussian = gaussian_tables(min_support=0).supports
-    laplacian = laplacian_tables(min_support=0).supports
-    assert ((laplacian > 0) == (gaussian > 0)).all() and (laplacian >= gaussian).all()
+            edges = np.arange(-support, support) + 0.5
+            inner = TOTAL * np.diff(distribution.cdf(edges))  # the outermost symbols have the tails as well
+            np.testing.assert_allclose(counts[1:-1], inner, rtol=0.01, atol=1.1)
+            assert 2 * distribution.sf(support + 0.5) < 2.0**-14
+            assert support == 1 or 2 * distribution.sf(support - 0.5) >= 2.0**-14
 
 
 @pytest.mark.parametrize("tables", [gaussian_tables, laplacian_tables])

@@ -283,20 +283,17 @@ def gaussian_tables(
 
 
 def laplacian_tables(
-    scales: Sequence[float] | NDArray[np.float64] | None = None,
-    *,
-    tail: float = 2.0**-14,
-    min_support: int = 1,
+    scales: Sequence[float] | NDArray[np.float64], *, tail: float = 2.0**-14, min_support: int = 1
 ) -> SymbolTables:
-    """As `gaussian_tables`, of zero-mean Laplacian variables whose symbol 0 is as probable as a normal one's.
+    """As `gaussian_tables`, of zero-mean Laplacian variables, again by their standard deviations.
 
     What predictions leave of a photograph's coefficients has such tails.
     """
 
     def beyond(distance: float, scale: float) -> float:
-        return math.pow(math.erfc(0.5 / (scale * math.sqrt(2.0))), 2.0 * distance)  # exp(-distance / b)
+        return math.exp(-math.sqrt(2.0) * distance / scale)
 
-    return _tables_of(beyond, gaussian_scales() if scales is None else scales, tail, min_support)
+    return _tables_of(beyond, scales, tail, min_support)
 
 
 def _tables_of(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ganic.entropy import gaussian_scales, laplacian_tables
+from ganic.entropy import gaussian_scales, gaussian_tables
 from ganic.errors import CorruptError, ModelFormatError
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.integer_prior import IntegerPrior, Layer, blocks
@@ -23,10 +23,11 @@ from ganic.extreme.prior import (
     rate_bits,
     scale_of_index,
     symbol_bits,
+    symbol_tables,
 )
 
 LATENT, HYPER = 16, 8
-TABLES = laplacian_tables(gaussian_scales(), min_support=0)
+TABLES = symbol_tables()
 
 
 def layer_tensors(
@@ -332,6 +333,14 @@ def test_code_length_of_a_laplacian_by_hand() -> None:
         assert bits == pytest.approx(-log2(cdf[1] - cdf[0]), rel=1e-4)
     far = symbol_bits(torch.tensor([50.0, 51.0]), torch.zeros(2))
     assert torch.isfinite(far).all() and far[1] > far[0]
+
+
+def test_tables_have_as_many_zeros_as_gaussian_ones_and_longer_tails() -> None:
+    gaussian = gaussian_tables(min_support=0)
+    assert ((TABLES.supports > 0) == (gaussian.supports > 0)).all()
+    assert (TABLES.supports >= gaussian.supports).all()
+    zeros = [tables.counts[tables.centres] for tables in (TABLES, gaussian)]
+    np.testing.assert_allclose(*zeros, rtol=2e-2)
 
 
 def test_training_counts_the_bits_that_the_tables_cost() -> None:

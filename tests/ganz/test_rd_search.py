@@ -12,8 +12,8 @@ from torch import Tensor
 from ganic.errors import TrainingError
 from ganic.ganz.budget import Progress, Settings
 from ganic.ganz.latent_coder import LatentPrior, PlainCoder
-from ganic.ganz.rd_search import Part, Problem, code_lengths, interpolated_bits, rd_search, soft_round
-from ganic.ganz.tables import laplace_tables
+from ganic.ganz.rd_search import Part, Problem, both_signs, interpolated_bits, rd_search, soft_round
+from ganic.ganz.tables import code_lengths, laplace_tables
 
 TABLES = laplace_tables()
 SIZE = 8
@@ -32,7 +32,7 @@ def test_soft_rounding() -> None:
 
 
 def test_code_lengths_are_those_of_the_coder() -> None:
-    lengths = code_lengths(TABLES)
+    lengths = both_signs(code_lengths(TABLES))
     rng = np.random.default_rng(0)
     for table in (1, 17, 40, 64):
         support = int(TABLES.supports[table])
@@ -48,7 +48,7 @@ def test_code_lengths_are_those_of_the_coder() -> None:
 
 
 def test_interpolation_between_integers_has_their_slope() -> None:
-    lengths = code_lengths(TABLES)
+    lengths = both_signs(code_lengths(TABLES))
     x = torch.tensor([[2.25, -1.75]], requires_grad=True)
     bits = interpolated_bits(lengths, torch.tensor([[30, 30]]), x)
     zero = lengths.shape[1] // 2

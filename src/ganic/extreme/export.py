@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from ganic import models
-from ganic.entropy import gaussian_scales, laplacian_tables
 from ganic.errors import TrainingError
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
-from ganic.extreme.prior import SCALE_MAX, SCALE_MIN, SCALES, Prior
+from ganic.extreme.prior import Prior, symbol_tables
 from ganic.extreme.selective_objective import SelectiveSettings
 from ganic.tensor_names import below, halves
 from ganic.training import checkpoint
@@ -73,13 +72,11 @@ def model_tensors(model: CompactModel, *, distortion_generator: Mapping[str, Ten
 
 
 def prior_tensors(prior: Prior) -> Arrays:
-    """The entropy model in integers, with Laplacian tables."""
-    # Certain tables (support 0) code nothing: many symbols of a photograph are of that kind.
-    tables = laplacian_tables(gaussian_scales(SCALES, SCALE_MIN, SCALE_MAX), min_support=0)
+    """The entropy model in integers, with its tables."""
     tensors: Arrays = {
         f"prior.{name}": np.ascontiguousarray(value.cpu().numpy()) for name, value in prior.integers().items()
     }
-    counts, supports = tables.to_arrays()
+    counts, supports = symbol_tables().to_arrays()
     return tensors | {"prior.tables.counts": counts, "prior.tables.supports": supports}
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganic.entropy import SymbolTables, laplacian_tables
 from ganic.extreme.conditioning import ANCHORS, QUALITIES, QualityTable, anchor_weights
 from ganic.straight_through import clip_through, floor_through, round_through
 
@@ -77,7 +78,7 @@ def pass_masks(channels: int, height: int, width: int, device: torch.device | st
 
 
 def laplace_rate(index: Tensor) -> Tensor:
-    """1/b of the Laplacian of scale index 0..63: its symbol 0 is as probable as a Gaussian's of that scale.
+    """1/b of the Laplacian of scale index 0..63: its symbol 0 is as probable as a Gaussian's of that index.
 
     Laplacians, because that is what the symbols of photographs are: where a Gaussian of their standard
     deviation has one symbol of +-2 in 4,000, there are 30.
@@ -87,15 +88,21 @@ def laplace_rate(index: Tensor) -> Tensor:
 
 
 def symbol_bits(value: Tensor, index: Tensor) -> Tensor:
-    """Code length (elementwise): -log2 of the probability of ``value +- 0.5`` under a scale index.
-
-    The tables hold the same for integers, see :func:`ganic.entropy.laplacian_tables`.
-    """
+    """Code length (elementwise): -log2 of the probability of ``value +- 0.5`` under a scale index."""
     rate, value = laplace_rate(index), value.abs()
     inside = value.clamp(max=0.5)
     outside = (torch.exp(rate * (inside - 0.5)) + torch.exp(-rate * (inside + 0.5))) / 2
     tail = rate * (value - 0.5) - torch.log(-torch.expm1(-rate) / 2)
     return torch.where(value < 0.5, -torch.log1p(-outside), tail) / math.log(2)
+
+
+def symbol_tables() -> SymbolTables:
+    """The probabilities behind :func:`symbol_bits`, for integers: one table per scale index, for export.
+
+    Tables may be certain (support 0) and then code nothing: many symbols of a photograph are of that kind.
+    """
+    index = torch.arange(SCALES, dtype=torch.float64)
+    return laplacian_tables((math.sqrt(2) / laplace_rate(index)).numpy(), min_support=0)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ganic.entropy import MAX_SUPPORT, SymbolTables, calibrated_tables
+from ganic.entropy import MAX_SUPPORT, calibrated_tables
 from ganic.errors import UsageError
 from ganic.ganz.basis import POSITIONS, SMOOTH
 from ganic.ganz.latent_coder import (
@@ -23,7 +23,7 @@ from ganic.ganz.latent_coder import (
     ActivityCoder,
     LatentPrior,
 )
-from ganic.ganz.tables import laplace_tables, with_certain_zero, without_certain_zero
+from ganic.ganz.tables import code_lengths, laplace_tables, with_certain_zero, without_certain_zero
 
 SHIFTS = range(-16, 17)
 """What is tried; activity ratios of 4 either way are worth 14."""
@@ -90,7 +90,7 @@ def fit_shifts(prior: LatentPrior, symbols: Mapping[int, NDArray[np.integer]]) -
             place = (kind * (highest + 1) + np.minimum(base, highest)) * MAGNITUDES + magnitude
             counts += np.bincount(place, minlength=len(counts))
     seen = counts.reshape(BINS * BINS, highest + 1, MAGNITUDES).astype(np.float64)
-    lengths = _lengths(prior.tables)
+    lengths = code_lengths(prior.tables)[:, :MAGNITUDES]
     costs = []
     for shift in SHIFTS:
         tables = 1 + np.clip(np.arange(highest + 1) + shift, 0, LEVELS - 1)
@@ -112,13 +112,3 @@ def _cases(
         base = np.broadcast_to(coder.base[:, :, part], kind.shape)
         coded = base >= 0
         yield base[coded], kind[coded], np.abs(symbols[:, :, part].astype(np.int64))[coded]
-
-
-def _lengths(tables: SymbolTables) -> NDArray[np.float64]:
-    """Bits of each magnitude 0 .. MAX_SUPPORT with each table; outside one, its last symbol and more."""
-    rows = []
-    magnitudes = np.arange(MAGNITUDES)
-    for index, support in enumerate(tables.supports.tolist()):
-        bits = tables.lengths(np.arange(support + 1), np.full(support + 1, index))
-        rows.append(bits[np.minimum(magnitudes, support)] + 4.0 * np.maximum(0, magnitudes - support))
-    return np.array(rows)

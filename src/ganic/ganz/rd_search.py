@@ -27,10 +27,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganic.entropy import MAX_SUPPORT, SymbolTables
+from ganic.entropy import MAX_SUPPORT
 from ganic.ganz.budget import Clock, Report, Settings, check_finite
 from ganic.ganz.latent_coder import LatentCoder
 from ganic.ganz.rows import Parts
+from ganic.ganz.tables import code_lengths
 
 SOFT_SHARE = 0.1
 """Of the steps; the rest is hard, and keeps to the limits."""
@@ -46,9 +47,6 @@ RATE, BETAS = 0.05, (0.9, 0.99)
 
 PRICE_GAIN = 0.3
 """How fast the price follows: e**0.3 per step for a file twice too long; faster, it disturbs the search."""
-
-BEYOND = 4.0
-"""Bits that every integer outside a table costs more than the one before: a slope that leads back."""
 
 Render = Callable[[Tensor], Tensor]
 """Latents [m, d] -> pictures [m, 3, s, s]."""
@@ -152,7 +150,7 @@ def rd_search(problem: Problem, start: Tensor, settings: Settings, report: Repor
     With zero steps, ``start`` is rounded and evaluated.  Raises TrainingError if an error is not finite.
     """
     clock = Clock(settings, report)
-    lengths = code_lengths(problem.coder.tables).to(start.device)
+    lengths = both_signs(code_lengths(problem.coder.tables)).to(start.device)
     best = _Best(problem, start.shape[1])
     current = start.detach().clone()
     first, second = torch.zeros_like(current), torch.zeros_like(current)
@@ -246,14 +244,9 @@ def _per_file(problem: Problem, values: Tensor) -> Tensor:
     return values.new_zeros(len(problem.parts)).index_add(0, problem.file, values)
 
 
-def code_lengths(tables: SymbolTables) -> Tensor:
-    """Bits of the symbols -MAX_SUPPORT - 1 .. MAX_SUPPORT + 1 with each table [tables, symbols]."""
-    distance = np.abs(np.arange(-MAX_SUPPORT - 1, MAX_SUPPORT + 2))
-    rows = []
-    for index, support in enumerate(tables.supports.tolist()):
-        bits = tables.lengths(np.arange(support + 1), np.full(support + 1, index))  # tables are symmetric
-        rows.append(bits[np.minimum(distance, support)] + BEYOND * np.maximum(0, distance - support))
-    return torch.from_numpy(np.array(rows)).float()
+def both_signs(lengths: NDArray[np.float64]) -> Tensor:
+    """Of magnitudes 0 .. m [tables, m + 1] -> of symbols -m .. m [tables, 2 m + 1]; tables are symmetric."""
+    return torch.from_numpy(np.concatenate([lengths[:, :0:-1], lengths], axis=1)).float()
 
 
 def interpolated_bits(lengths: Tensor, tables: Tensor, values: Tensor) -> Tensor:

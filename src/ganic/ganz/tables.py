@@ -1,19 +1,19 @@
-"""The probability tables of latents, before a model has seen any: rounded Laplace variables.
-
-For use when a model is made, never when one is loaded; see `ganic.entropy.gaussian_tables`.
-"""
+"""Probability tables of latents: those of rounded Laplace variables before a model has seen any, and what
+symbols cost with tables."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+from numpy.typing import NDArray
 
-from ganic.entropy import TOTAL, SymbolTables, calibrated_tables, gaussian_tables
+from ganic.entropy import MAX_SUPPORT, TOTAL, SymbolTables, laplacian_tables
 from ganic.ganz.latent_coder import LEVELS, RATIO, SMALLEST_SCALE
 
-TAILS = 2.2
-"""Laplace variables reach further than normal ones; supports are those of normal ones so much wider."""
+TAIL = 2.0**-18
+"""What the supports leave outside: little, because in a search a symbol that is clipped is an error."""
+
+BEYOND = 4.0
+"""Bits that every integer outside a table costs more than the one before: a slope that leads back."""
 
 
 def scales() -> list[float]:
@@ -22,15 +22,11 @@ def scales() -> list[float]:
 
 
 def laplace_tables() -> SymbolTables:
-    """Table 0 certain of zero, then one table per scale."""
-    wide = gaussian_tables([TAILS * scale for scale in scales()])
-    parts = []
-    for scale, support in zip(scales(), wide.supports, strict=True):
-        rate = math.sqrt(2.0) / scale
-        above = 0.5 * np.exp(-rate * (np.arange(1, support + 1) - 0.5))  # P(X > k - 1/2)
-        side = above - np.append(above[1:], 0.0)
-        parts += [side[::-1], [1.0 - 2.0 * above[0]], side]
-    return with_certain_zero(calibrated_tables(wide, TOTAL * np.concatenate(parts), strength=1e-3))
+    """Table 0 certain of zero, then one table per scale.
+
+    For use when a model is made, never when one is loaded; see `ganic.entropy.gaussian_tables`.
+    """
+    return with_certain_zero(laplacian_tables(scales(), tail=TAIL))
 
 
 def with_certain_zero(tables: SymbolTables) -> SymbolTables:
@@ -43,3 +39,13 @@ def without_certain_zero(tables: SymbolTables) -> SymbolTables:
     """The inverse of `with_certain_zero`."""
     counts, supports = tables.to_arrays()
     return SymbolTables.from_arrays(counts[1:], supports[1:])
+
+
+def code_lengths(tables: SymbolTables) -> NDArray[np.float64]:
+    """Bits of the magnitudes 0 .. MAX_SUPPORT + 1 with each table [tables, magnitudes]."""
+    magnitudes = np.arange(MAX_SUPPORT + 2)
+    rows = []
+    for index, support in enumerate(tables.supports.tolist()):
+        bits = tables.lengths(np.arange(support + 1), np.full(support + 1, index))  # tables are symmetric
+        rows.append(bits[np.minimum(magnitudes, support)] + BEYOND * np.maximum(0, magnitudes - support))
+    return np.array(rows)
