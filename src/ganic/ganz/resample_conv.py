@@ -7,8 +7,9 @@ times.  (The order of additions differs, so results agree to rounding, not bit f
 
 Rows and columns behave alike, so everything follows from one dimension.  Every value is written to ``f``
 places and seen from one more on either side: a transposed convolution with a stride of f, whose f + 2 taps
-are the three taps (w0, w1, w2), last first, convolved with f ones.  Where f is large, all taps but the outer
-two on either side are the same; see `plus_enlarged_conv`.
+are the three taps (w0, w1, w2), last first, convolved with f ones.  Of f equal values, only the first and the
+last have a neighbour that differs: between them the result is one and the same, so an enlargement by three
+has all results there are; see `plus_enlarged_conv`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# In a run of f equal values the output is, by place in the run,
-#     first      w0 on the previous run,  w1 + w2 on its own
-#     between    w0 + w1 + w2 on its own
-#     last       w0 + w1 on its own,  w2 on the next run.
-# [place in the run, tap on (previous, own, next) run, tap of the 3-tap kernel]
-FIRST = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-BETWEEN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-LAST = ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-
-LARGE = 8
-"""From this factor on, nine convolutions over the small picture are cheaper than a transposed one."""
+LARGE = 4
+"""From this factor on, to enlarge by three and repeat what lies between is cheaper."""
 
 
 def upsampled_conv(x: Tensor, weight: Tensor, factor: int = 2) -> Tensor:
@@ -52,11 +44,8 @@ def plus_enlarged_conv(y: Tensor, x: Tensor, weight: Tensor, factor: int) -> Ten
     if factor < LARGE:
         return y + upsampled_conv(x, weight, factor)
     n, _, h, w = x.shape
-    outputs, inputs = weight.shape[:2]
-    kinds = weight.new_tensor([FIRST, BETWEEN, LAST])
-    kernels = torch.einsum("pak,qbl,oikl->pqoiab", kinds, kinds, weight).reshape(9 * outputs, inputs, 3, 3)
-    places = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1).view(n, h, w, 3, 3, outputs)
-    sums: Tensor = _PlusPlaces.apply(y, places.permute(0, 1, 3, 2, 4, 5))  # type: ignore[no-untyped-call]
+    places = upsampled_conv(x, weight, 3).permute(0, 2, 3, 1).reshape(n, h, 3, w, 3, -1)
+    sums: Tensor = _PlusPlaces.apply(y, places)  # type: ignore[no-untyped-call]
     return sums
 
 
