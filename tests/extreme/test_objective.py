@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganic import models
-from ganic.extreme.distortion import Distortion, DistortionWeights
+from ganic.extreme.distortion import Distortion, DistortionWeights, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
 from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
 from ganic.extreme.recipe import build
+from ganic.metrics.artefacts import grid
 from ganic.metrics.perceptual import SqueezeNetDistance
 from ganic.training import recipes
 
@@ -71,6 +73,38 @@ def test_every_term_of_d() -> None:
     assert terms["perceptual"].tolist() == pytest.approx((5 * distance).tolist(), rel=1e-4)
     assert (terms["texture"] > 0).all()
     assert all((term.abs() < 1e-4).all() for term in d(x, x).values())
+
+
+def test_unevenness_is_the_variance_of_the_phases_that_grid_measures() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(3, 3, 49, 65)
+    y = x + 0.02 * torch.randn_like(x)
+    y[:, :, :, 7::16] += 0.1  # a column in 16, on every row
+    residual = (y - x).double().mean(1).numpy()
+    expected = 0.0
+    for steps in (np.abs(np.diff(residual, axis=2)).mean(1), np.abs(np.diff(residual, axis=1)).mean(2)):
+        phases = np.stack([steps[:, p::16][:, : steps.shape[1] // 16].mean(1) for p in range(16)], axis=1)
+        expected += (phases / phases.mean(1, keepdims=True)).mean(0).var()
+    assert unevenness(x, y).item() == pytest.approx(expected, rel=0.02)
+    assert unevenness(x, x).item() == 0
+
+
+def test_unevenness_falls_where_it_is_trained_on() -> None:
+    torch.manual_seed(0)
+    x, error = 0.3 + 0.4 * torch.rand(2, 3, 64, 64), 0.02 * torch.randn(2, 3, 64, 64)
+    error[:, :, ::8] *= 2
+    y = (x + error).requires_grad_()
+    optimiser = torch.optim.Adam([y], lr=2e-3)
+
+    def measured() -> float:
+        return grid(*((255 * p.detach()[0]).round().byte().permute(1, 2, 0).numpy() for p in (x, y)))
+
+    before = measured()
+    for _ in range(50):
+        optimiser.zero_grad()
+        unevenness(x, y).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert before > 1.3 and measured() < 1.12
 
 
 def test_errors_count_as_smooth_where_the_original_is() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic.errors import DataError
+from ganic.metrics.artefacts import PERIODS
 from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
 from ganic.metrics.wasserstein import VARIANCE_FLOOR
@@ -20,6 +21,9 @@ Weight = Annotated[float, Field(ge=0)]
 
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
+PERIOD = max(PERIODS)
+EVEN = 1e-4
+"""Keeps a picture without errors from being divided by zero; a fortieth of a grey level."""
 SMALLEST = 80
 """Side in pixels that leaves the trunk's last activations large enough for texture."""
 
@@ -88,6 +92,25 @@ class Distortion:
     def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """All terms: [n], or those of features for fewer pictures, from the first on."""
         return {**self.pixels(x, y), **self.features(x, y)}
+
+
+def unevenness(x: Tensor, y: Tensor) -> Tensor:
+    """How much the errors of a batch [n, 3, h, w], h and w at least 17, cling to a lattice; 0 = not at all.
+
+    What `ganic.metrics.grid` measures, in a form that has a gradient: for rows and for columns the mean
+    absolute gradient of the residual at each phase of 16 pixels, relative to its mean over phases and
+    averaged over pictures; the variance over phases, of both added.
+    """
+    residual = (y - x).mean(1)
+    return _phases(residual).var(correction=0) + _phases(residual.mT).var(correction=0)
+
+
+def _phases(residual: Tensor) -> Tensor:
+    """The mean absolute difference between neighbouring columns of residuals [n, h, w] at each phase [p]."""
+    steps = residual.diff(dim=2).abs().mean(1)
+    whole = steps.shape[1] // PERIOD * PERIOD
+    phases = steps[:, :whole].reshape(len(steps), -1, PERIOD).mean(1)
+    return (phases / (phases.mean(1, keepdim=True) + EVEN)).mean(0)
 
 
 def _texture(real: Tensor, fake: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
-from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
+from ganic.extreme.distortion import Distortion, DistortionWeights, Weight, unevenness
 from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
@@ -43,6 +43,7 @@ class CompactSettings(DistortionWeights):
     lambda_low: Weight = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Weight = 6e-3  # the same at quality index 255; log-linear between
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
+    lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
     matching: Weight = 0.2  # of discriminator feature matching
     discriminator: Literal["patches", "projected"] = "patches"  # from pixels, or on pretrained features
@@ -157,7 +158,7 @@ class GenerativeCompression:
         }
         psnr = -10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))
         terms["rate"] = (weight * bpp).mean()
-        terms.update(self._game(x, y, out.latent))
+        terms |= self._evenness(x, y) | self._game(x, y, out.latent)
         return torch.stack(list(terms.values())).sum(), {
             "bpp": bpp.mean(),
             "psnr": psnr.mean(),
@@ -171,9 +172,13 @@ class GenerativeCompression:
             latent, prior = self.codec.compress(x, quality)
         y = self.codec.generator(latent, quality).float()
         terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
-        terms.update(self._game(x, y, latent))
+        terms |= self._evenness(x, y) | self._game(x, y, latent)
         stats = {"bpp": (prior.bits / (x.shape[2] * x.shape[3])).mean(), **terms}
         return torch.stack(list(terms.values())).sum(), stats
+
+    def _evenness(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        weight = self.settings.lattice
+        return {"lattice": weight * unevenness(x, y)} if weight else {}
 
     def _game(self, x: Tensor, y: Tensor, latent: Tensor) -> dict[str, Tensor]:
         """L_GAN for the pictures ``y`` of G, which D's turn will see too."""
