@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganic import models
+from ganic.errors import DataError
 from ganic.extreme.distortion import Distortion, DistortionWeights, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
@@ -73,6 +75,15 @@ def test_every_term_of_d() -> None:
     assert terms["perceptual"].tolist() == pytest.approx((5 * distance).tolist(), rel=1e-4)
     assert (terms["texture"] > 0).all()
     assert all((term.abs() < 1e-4).all() for term in d(x, x).values())
+
+
+def test_structure_is_what_ms_ssim_lacks() -> None:
+    x, y = pictures(2, 176), pictures(2, 176).flip(3)
+    d = Distortion(DistortionWeights(structure=4, perceptual=0, texture=0))
+    expected = 4 * (1 - pytorch_msssim.ms_ssim(x, y, data_range=1, size_average=False))
+    assert d(x, y)["structure"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    with pytest.raises(DataError, match=r"160x176 .* crop at least 161"):
+        d(x[..., :160], y[..., :160])
 
 
 def test_unevenness_is_the_variance_of_the_phases_that_grid_measures() -> None:

@@ -14,6 +14,7 @@ from ganic.errors import DataError
 from ganic.metrics.artefacts import PERIODS
 from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
+from ganic.metrics.structural import MIN_SIDE, ms_ssim
 from ganic.metrics.wasserstein import VARIANCE_FLOOR
 from ganic.training.recipes import Table
 
@@ -34,6 +35,7 @@ class DistortionWeights(Table):
     mse: Annotated[float, Field(gt=0)] = 150.0  # of the MSE of pixels in [0, 1]
     shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
     smooth: Weight = 0.0  # of the MSE where the original is smooth: an error shows there that texture hides
+    structure: Weight = 0.0  # of 1 - MS-SSIM
     perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
     texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
     featured: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a batch whose features are compared
@@ -47,7 +49,7 @@ class Distortion:
         self._trunk: SqueezeNetFeatures | None = None
 
     def pixels(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """MSE, shading and smooth of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
+        """MSE, shading, smooth and structure of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
         weights = self.weights
         squares = (y - x).square()
         terms = {"mse": weights.mse * squares.mean((1, 2, 3))}
@@ -57,6 +59,14 @@ class Distortion:
             variance = (F.avg_pool2d(x.square(), 8) - F.avg_pool2d(x, 8).square()).mean(1, keepdim=True)
             calm = 1 / (1 + variance / CALM**2)
             terms["smooth"] = weights.smooth * (calm * F.avg_pool2d(squares, 8)).mean((1, 2, 3))
+        if weights.structure:
+            if min(x.shape[2:]) < MIN_SIDE:
+                raise DataError(
+                    f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few for MS-SSIM; crop at least "
+                    f"{MIN_SIDE}, or set structure to 0"
+                )
+            with torch.autocast(x.device.type, enabled=False):
+                terms["structure"] = weights.structure * (1 - ms_ssim(x, y))
         return terms
 
     def features(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

@@ -57,8 +57,10 @@ def _gaussian(like: Tensor) -> Tensor:
 
 def _blur(x: Tensor, window: Tensor) -> Tensor:
     n, c, h, w = x.shape
-    planes = x.reshape(n * c, 1, h, w)
-    planes = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+    # As channels of one picture: as many pictures of one channel take ten times as long in training.
+    kernels = window.expand(n * c, 1, 1, -1)
+    planes = F.conv2d(x.reshape(1, n * c, h, w), kernels.mT, groups=n * c)
+    planes = F.conv2d(planes, kernels, groups=n * c)
     return planes.reshape(n, c, planes.shape[-2], planes.shape[-1])
 
 
