@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from ganic import models
 from ganic.errors import DataError
-from ganic.extreme.distortion import Distortion, DistortionWeights, unevenness
+from ganic.extreme.distortion import CHANCE, Distortion, DistortionWeights, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
 from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
@@ -84,6 +85,21 @@ def test_structure_is_what_ms_ssim_lacks() -> None:
     assert d(x, y)["structure"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
     with pytest.raises(DataError, match=r"160x176 .* crop at least 161"):
         d(x[..., :160], y[..., :160])
+
+
+def test_excess_sees_screens_and_noise_but_no_blur() -> None:
+    torch.manual_seed(0)
+    x = (0.5 + 0.05 * torch.randn(1, 3, 96, 96)).expand(4, -1, -1, -1)
+    screen = 0.02 * torch.tensor([1.0, 1, -1, -1]).repeat(96, 24)
+    y = torch.stack([x[0], x[0] + screen, 2 * x[0] - 0.5, F.avg_pool2d(x[0], 3, 1, 1)])
+    d = Distortion(DistortionWeights(excess=2, perceptual=0, texture=0))
+    same, lines, louder, blurred = d(x, y)["excess"].tolist()
+    assert same == 0 and blurred < 0.01 * louder
+    # All powers four times as large, but the least: rounding's floor is under both.
+    assert louder == pytest.approx(2 * (math.log(4) - CHANCE) ** 2, rel=0.02)
+    assert lines > 20 * d(x[:1], x[:1] + 0.02 * torch.randn(1, 3, 96, 96))["excess"].item()
+    with pytest.raises(DataError, match=r"48x96 .* crop at least 64"):
+        d(x[..., :48], y[..., :48])
 
 
 def test_unevenness_is_the_variance_of_the_phases_that_grid_measures() -> None:

@@ -25,6 +25,12 @@ CALM = 4 / 255
 PERIOD = max(PERIODS)
 EVEN = 1e-4
 """Keeps a picture without errors from being divided by zero; a fortieth of a grey level."""
+WINDOW = 32
+"""Side in pixels of the windows whose spectra are compared."""
+CHANCE = 1.0
+"""Difference of logarithmic powers that two pictures of one texture may well have."""
+FLOOR = (1 / 255) ** 2 / 12
+"""Power that rounding to 8 bits leaves at every frequency, and a Hann window makes smaller."""
 SMALLEST = 80
 """Side in pixels that leaves the trunk's last activations large enough for texture."""
 
@@ -36,6 +42,7 @@ class DistortionWeights(Table):
     shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
     smooth: Weight = 0.0  # of the MSE where the original is smooth: an error shows there that texture hides
     structure: Weight = 0.0  # of 1 - MS-SSIM
+    excess: Weight = 0.0  # of power beyond the original's, by place and frequency: screens and noise
     perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
     texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
     featured: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a batch whose features are compared
@@ -49,7 +56,7 @@ class Distortion:
         self._trunk: SqueezeNetFeatures | None = None
 
     def pixels(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """MSE, shading, smooth and structure of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
+        """All but what needs features, of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
         weights = self.weights
         squares = (y - x).square()
         terms = {"mse": weights.mse * squares.mean((1, 2, 3))}
@@ -67,6 +74,14 @@ class Distortion:
                 )
             with torch.autocast(x.device.type, enabled=False):
                 terms["structure"] = weights.structure * (1 - ms_ssim(x, y))
+        if weights.excess:
+            if min(x.shape[2:]) < 2 * WINDOW:
+                raise DataError(
+                    f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few for spectra; crop at least "
+                    f"{2 * WINDOW}, or set excess to 0"
+                )
+            with torch.autocast(x.device.type, enabled=False):
+                terms["excess"] = weights.excess * _excess(x, y)
         return terms
 
     def features(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -102,6 +117,27 @@ class Distortion:
     def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """All terms: [n], or those of features for fewer pictures, from the first on."""
         return {**self.pixels(x, y), **self.features(x, y)}
+
+
+def _excess(x: Tensor, y: Tensor) -> Tensor:
+    """How far the power spectra of y surpass those of x, pictures [n, 3, h, w] -> [n]; less is no excess.
+
+    Squared logarithms of ratios beyond CHANCE, over frequencies and places.  What a generator's sub-pixel
+    convolutions repeat shows as lines at multiples of half and a quarter of the sampling rate (Durall et al.,
+    arXiv:2003.01826); where D wants texture they are its cheapest form, and no MSE minds them much.
+    """
+    ratio = torch.log(_spectra(y) / _spectra(x))
+    return F.relu(ratio - CHANCE).square().flatten(1).mean(1)
+
+
+def _spectra(pictures: Tensor) -> Tensor:
+    """Power by place and frequency [n, places, f]: over 3x3 windows that overlap by half, and over RGB."""
+    hann = torch.hann_window(WINDOW, device=pictures.device)
+    windows = pictures.unfold(2, WINDOW, WINDOW // 2).unfold(3, WINDOW, WINDOW // 2)
+    windows = (windows - windows.mean((-2, -1), keepdim=True)) * (hann[:, None] * hann)
+    power = torch.fft.rfft2(windows, norm="ortho").abs().square().mean(1).flatten(3)
+    local = F.avg_pool2d(power.permute(0, 3, 1, 2), 3, stride=2)
+    return local.flatten(2).mT + FLOOR
 
 
 def unevenness(x: Tensor, y: Tensor) -> Tensor:
