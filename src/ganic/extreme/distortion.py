@@ -67,19 +67,11 @@ class Distortion:
             calm = 1 / (1 + variance / CALM**2)
             terms["smooth"] = weights.smooth * (calm * F.avg_pool2d(squares, 8)).mean((1, 2, 3))
         if weights.structure:
-            if min(x.shape[2:]) < MIN_SIDE:
-                raise DataError(
-                    f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few for MS-SSIM; crop at least "
-                    f"{MIN_SIDE}, or set structure to 0"
-                )
+            _check_side(x, MIN_SIDE, "structure")
             with torch.autocast(x.device.type, enabled=False):
                 terms["structure"] = weights.structure * (1 - ms_ssim(x, y))
         if weights.excess:
-            if min(x.shape[2:]) < 2 * WINDOW:
-                raise DataError(
-                    f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few for spectra; crop at least "
-                    f"{2 * WINDOW}, or set excess to 0"
-                )
+            _check_side(x, 2 * WINDOW, "excess")
             with torch.autocast(x.device.type, enabled=False):
                 terms["excess"] = weights.excess * _excess(x, y)
         return terms
@@ -93,12 +85,8 @@ class Distortion:
             self._trunk = SqueezeNetFeatures()
         self._trunk.to(x.device)
         count = math.ceil(weights.featured * len(x))
+        _check_side(x, SMALLEST, "perceptual and texture")
         spare = min(x.shape[2:]) - SMALLEST
-        if spare < 0:
-            raise DataError(
-                f"pictures: {x.shape[3]}x{x.shape[2]} pixels are too few to compare features; crop at least "
-                f"{SMALLEST}, or set perceptual and texture to 0"
-            )
         # The trunk's strides see some pixels more than others: a lattice in the gradient, and in time in the
         # pictures, unless its phase changes with every step.
         top, left = torch.randint(min(STRIDE, spare + 1), (2,)).tolist() if y.requires_grad else (0, 0)
@@ -117,6 +105,15 @@ class Distortion:
     def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """All terms: [n], or those of features for fewer pictures, from the first on."""
         return {**self.pixels(x, y), **self.features(x, y)}
+
+
+def _check_side(pictures: Tensor, least: int, terms: str) -> None:
+    height, width = pictures.shape[2:]
+    if min(height, width) < least:
+        raise DataError(
+            f"pictures: {width}x{height} pixels are too few for {terms}; crop at least {least}, or set "
+            f"{terms} to 0"
+        )
 
 
 def _excess(x: Tensor, y: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ in three stages, each of which may be the last.  *distortion*: E, G and the entr
 model for all rates.  *joint*: the same with L_GAN, as the papers train.  *adversarial*: E and the entropy
 model stay as they are, so files do not change; G plays against a multi-scale discriminator.
 
-d is the same weighted sum in all: MSE, box-averaged MSE, perceptual distance and Wasserstein distortion.  In
-the first stage with MSE alone it is the papers' learned MSE baseline; in the last without L_GAN it makes that
-baseline's generator for given files.
+d is the same weighted sum in all, of the terms of :mod:`ganic.extreme.distortion`.  In the first stage with
+MSE alone it is the papers' learned MSE baseline; in the last without L_GAN it makes that baseline's generator
+for given files.
 """
 
 from __future__ import annotations
