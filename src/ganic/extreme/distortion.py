@@ -66,13 +66,12 @@ class Distortion:
             variance = (F.avg_pool2d(x.square(), 8) - F.avg_pool2d(x, 8).square()).mean(1, keepdim=True)
             calm = 1 / (1 + variance / CALM**2)
             terms["smooth"] = weights.smooth * (calm * F.avg_pool2d(squares, 8)).mean((1, 2, 3))
-        if weights.structure:
-            _check_side(x, MIN_SIDE, "structure")
-            with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
+            if weights.structure:
+                _check_side(x, MIN_SIDE, "structure")
                 terms["structure"] = weights.structure * (1 - ms_ssim(x, y))
-        if weights.excess:
-            _check_side(x, 2 * WINDOW, "excess")
-            with torch.autocast(x.device.type, enabled=False):
+            if weights.excess:
+                _check_side(x, 2 * WINDOW, "excess")
                 terms["excess"] = weights.excess * _excess(x, y)
         return terms
 
@@ -128,13 +127,12 @@ def _excess(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _spectra(pictures: Tensor) -> Tensor:
-    """Power by place and frequency [n, places, f]: over 3x3 windows that overlap by half, and over RGB."""
+    """Power by frequency and place [n, f, h, w]: over 3x3 windows that overlap by half, and over RGB."""
     hann = torch.hann_window(WINDOW, device=pictures.device)
     windows = pictures.unfold(2, WINDOW, WINDOW // 2).unfold(3, WINDOW, WINDOW // 2)
     windows = (windows - windows.mean((-2, -1), keepdim=True)) * (hann[:, None] * hann)
     power = torch.fft.rfft2(windows, norm="ortho").abs().square().mean(1).flatten(3)
-    local = F.avg_pool2d(power.permute(0, 3, 1, 2), 3, stride=2)
-    return local.flatten(2).mT + FLOOR
+    return F.avg_pool2d(power.permute(0, 3, 1, 2), 3, stride=2) + FLOOR
 
 
 def unevenness(x: Tensor, y: Tensor) -> Tensor:
