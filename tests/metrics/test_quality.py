@@ -30,9 +30,10 @@ def test_it_gathers_the_single_measures(picture, add_noise, network) -> None:  #
 @pytest.mark.parametrize(
     ("size", "missing"),
     [
-        ((1, 1), {"ms_ssim", "ssimulacra2", "squeezenet"}),
-        ((16, 40), {"ms_ssim", "squeezenet"}),
-        ((17, 40), {"ms_ssim"}),
+        ((1, 1), {"ms_ssim", "ssimulacra2", "squeezenet", "screen"}),
+        ((16, 40), {"ms_ssim", "squeezenet", "screen"}),
+        ((17, 40), {"ms_ssim", "screen"}),
+        ((32, 40), {"ms_ssim"}),
         ((161, 161), set()),
     ],
 )

@@ -163,6 +163,7 @@ def _comparison_table(evaluation: Evaluation) -> str:
         ("MS-SSIM", "ours - theirs"),
         ("SSIMULACRA2", "ours - theirs"),
         ("grid", "ours"),
+        ("screen", "ours"),
     )
     rows = []
     for c in evaluation.comparisons():
@@ -175,6 +176,7 @@ def _comparison_table(evaluation: Evaluation) -> str:
             (c.ms_ssim_difference, 4),
             (c.ssimulacra2_difference, 1),
             (c.grid, 3),
+            (c.screen, 2),
         ]
         over = f"<small>{c.over_limit} over the bytes allowed</small>" if c.over_limit else ""
         first = f"<td>{escape(c.rate)}</td><td>{escape(titles[c.opponent])}{over}</td>"

@@ -78,7 +78,8 @@ class Comparison:
     ms_ssim_difference: float | None
     ssimulacra2_difference: float | None
     grid: float
-    """Ours, for there is nothing to be won by having less than the opponent."""
+    screen: float | None
+    """Both ours, for there is nothing to be won by having less than the opponent."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ def _compare(ours: SetResult, theirs: SetResult) -> Comparison:
         ms_ssim_difference=_difference(ours.mean.ms_ssim, theirs.mean.ms_ssim),
         ssimulacra2_difference=_difference(ours.mean.ssimulacra2, theirs.mean.ssimulacra2),
         grid=ours.mean.grid,
+        screen=ours.mean.screen,
     )
 
 

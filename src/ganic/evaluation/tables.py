@@ -23,6 +23,7 @@ MEASURES = (
     Measure("ssimulacra2", "SSIMULACRA2", 1, True),
     Measure("squeezenet", "SqueezeNet distance", 3, False),
     Measure("grid", "Grid", 3, False),
+    Measure("screen", "Screen", 2, False),
     Measure("lpips", "LPIPS", 4, False),
     Measure("dists", "DISTS", 4, False),
 )

@@ -7,7 +7,7 @@ Per picture (8-bit RGB against the original), all at once as `measure(original, 
     ssimulacra2             where the package of that name is installed
     SqueezeNetDistance      perceptual distance, also a training loss (never called LPIPS)
     WassersteinDistortion   perceptual distance that forgives resampled texture, also a loss
-    grid                    the pixel lattice
+    grid, screen            the pixel lattice, and finer regular patterns
 
 Per set of pictures: `patch_frechet_distance` (never called FID). Between curves: `bd_rate`. LPIPS, DISTS and
 FID need weights that do not ship with ganic and are computed from files the user gives: `LPIPS`, `DISTS`,
@@ -21,7 +21,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ganic.metrics.artefacts import grid
+from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.bjontegaard import bd_rate
 from ganic.metrics.distortion import box_psnr, psnr
 from ganic.metrics.frechet import Gaussian, GaussianAccumulator, frechet_distance
@@ -73,6 +73,7 @@ __all__ = [
     "ms_ssim",
     "patch_frechet_distance",
     "psnr",
+    "screen",
     "ssimulacra2",
 ]
 

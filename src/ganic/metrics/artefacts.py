@@ -1,18 +1,26 @@
-"""Artefacts that averages hide: the pixel lattice that upsampling layers and block transforms leave."""
+"""Artefacts that averages hide: the lattices that upsampling layers and block transforms leave."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from ganic.errors import UsageError
 from ganic.metrics.pixels import Pixels, as_pair
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PERIODS = (2, 4, 8, 16)
+WINDOW = 32
+"""Side in pixels of the windows whose spectra show a screen, and of the smallest picture that has one."""
+SCREENS = [(u, v) for u in range(0, WINDOW, WINDOW // 4) for v in range(0, WINDOW, WINDOW // 4) if u or v]
+"""The frequencies of patterns that repeat every two or four pixels, in both directions together."""
+ROUNDING = 1 / 12
+"""Variance in squared grey levels that rounding leaves at every frequency."""
 
 
 def grid(original: Image.Image | Pixels, decoded: Image.Image | Pixels) -> float:
@@ -40,3 +48,43 @@ def _strongest_phase(gradient: NDArray[np.float64], period: int) -> float:
     phases = np.array([gradient[phase::period].mean() for phase in range(period)])
     mean = float(phases.mean())
     return float(phases.max()) / mean if mean > 0 else 1.0
+
+
+def screen(original: Image.Image | Pixels, decoded: Image.Image | Pixels) -> float:
+    """How much a fine regular pattern stands out of the residual; about 1 = not at all.
+
+    A checkerboard, or dots on every fourth pixel, as a generator's last sub-pixel convolutions draw them: the
+    same at every phase, so `grid` does not see them (Durall et al., arXiv:2003.01826, find them in spectra).
+
+    Of the residual of `grid` the power spectrum is averaged over 32x32 windows (Hann, half overlapping, their
+    means removed).  At each frequency of a pattern that repeats every two or four pixels its power is divided
+    by that of its neighbours, two steps away across or down, whichever is more: the ridges that edges leave
+    along the axes are no lines.  The measure is the largest of these 15 ratios.
+
+    Raises UsageError when the sizes differ or a side has less than 32 pixels.
+    """
+    first, second = as_pair(original, decoded)
+    if min(first.shape[:2]) < WINDOW:
+        raise UsageError(
+            f"pictures of {first.shape[1]}x{first.shape[0]} pixels: a screen shows from 32x32 on"
+        )
+    residual = second.mean(axis=2, dtype=np.float32) - first.mean(axis=2, dtype=np.float32)
+    hann = np.hanning(WINDOW + 1)[:-1]
+    taper = np.outer(hann, hann).astype(np.float32)
+    taper /= np.sqrt(np.square(taper).sum())
+    power = np.zeros((WINDOW, WINDOW))
+    rows = range(0, residual.shape[0] - WINDOW + 1, WINDOW // 2)
+    for top in rows:
+        windows = sliding_window_view(residual[top : top + WINDOW], WINDOW, axis=1)[:, :: WINDOW // 2]
+        windows = windows.transpose(1, 0, 2)
+        spectra = np.fft.fft2((windows - windows.mean(axis=(1, 2), keepdims=True)) * taper)
+        power += np.square(np.abs(spectra)).mean(axis=0)
+    power = power / len(rows) + ROUNDING
+    return max(float(power[u, v]) / _beside(power, u, v) for u, v in SCREENS)
+
+
+def _beside(power: NDArray[np.float64], u: int, v: int) -> float:
+    """The mean power two steps from a frequency, across or down, whichever is more."""
+    down = float(power[u - 2, v] + power[(u + 2) % WINDOW, v])
+    across = float(power[u, v - 2] + power[u, (v + 2) % WINDOW])
+    return max(down, across) / 2

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganic.metrics.artefacts import grid
+from ganic.metrics.artefacts import WINDOW as SCREEN_MIN_SIDE
+from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.distortion import box_psnr, psnr
 from ganic.metrics.pixels import Pixels, as_pair
 from ganic.metrics.ssimulacra import MIN_SIDE as SSIMULACRA2_MIN_SIDE
@@ -43,6 +44,8 @@ class Quality:
     """SqueezeNet perceptual distance, lower is better; needs 17 pixels a side."""
     grid: float
     """1 = no lattice in the residual, see `ganic.metrics.grid`."""
+    screen: float | None = None
+    """About 1 = no fine regular pattern, see `ganic.metrics.screen`; needs 32 pixels a side."""
     lpips: float | None = None
     """Lower is better; needs the user's weights and 32 pixels a side."""
     dists: float | None = None
@@ -88,6 +91,7 @@ def measure(
         ssimulacra2=ssimulacra2(*pair) if scored else None,
         squeezenet=distance,
         grid=grid(*pair),
+        screen=screen(*pair) if side >= SCREEN_MIN_SIDE else None,
         lpips=learned[0],
         dists=learned[1],
     )
