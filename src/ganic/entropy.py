@@ -47,7 +47,7 @@ Cost: the truncation of R wastes about 1.3e-4 bits per symbol, the ending less t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,6 @@ __all__ = [
     "SymbolEncoder",
     "SymbolTables",
     "calibrated_tables",
-    "gaussian_scales",
-    "gaussian_tables",
     "laplacian_tables",
 ]
 
@@ -255,64 +253,34 @@ class SymbolDecoder:
             )
 
 
-def gaussian_scales(count: int = 64, smallest: float = 0.11, largest: float = 64.0) -> NDArray[np.float64]:
-    """``count`` standard deviations from ``smallest`` to ``largest``, evenly spaced in their logarithm."""
-    return np.geomspace(smallest, largest, count)
-
-
-def gaussian_tables(
-    scales: Sequence[float] | NDArray[np.float64] | None = None,
-    *,
-    tail: float = 2.0**-14,
-    min_support: int = 1,
+def laplacian_tables(
+    deviations: Sequence[float] | NDArray[np.float64], *, tail: float = 2.0**-14, min_support: int = 1
 ) -> SymbolTables:
-    """One table per standard deviation: a zero-mean normal variable rounded to the nearest integer.
+    """One table per standard deviation: a zero-mean Laplacian variable rounded to the nearest integer.
 
-    A table's support is the smallest that leaves less than ``tail`` of the probability outside, but at least
-    ``min_support`` and at most `MAX_SUPPORT`; what is outside belongs to the two outermost symbols, which is
-    where `SymbolTables.clip` puts it.
+    What predictions leave of a photograph's coefficients has such tails.  A table's support is the smallest
+    that leaves less than ``tail`` of the probability outside, but at least ``min_support`` and at most
+    `MAX_SUPPORT`; what is outside belongs to the two outermost symbols, which is where `SymbolTables.clip`
+    puts it.
 
-    For use when a model is exported, never when one is loaded: `math.erfc` may differ in its last bit from
+    For use when a model is exported, never when one is loaded: `math.exp` may differ in its last bit from
     one machine to the next, and the counts made here become the integers that everyone reads.
     """
-
-    def beyond(distance: float, scale: float) -> float:
-        return math.erfc(distance / (scale * math.sqrt(2.0)))
-
-    return _tables_of(beyond, gaussian_scales() if scales is None else scales, tail, min_support)
-
-
-def laplacian_tables(
-    scales: Sequence[float] | NDArray[np.float64], *, tail: float = 2.0**-14, min_support: int = 1
-) -> SymbolTables:
-    """As `gaussian_tables`, of zero-mean Laplacian variables, again by their standard deviations.
-
-    What predictions leave of a photograph's coefficients has such tails.
-    """
-
-    def beyond(distance: float, scale: float) -> float:
-        return math.exp(-math.sqrt(2.0) * distance / scale)
-
-    return _tables_of(beyond, scales, tail, min_support)
-
-
-def _tables_of(
-    beyond: Callable[[float, float], float],
-    scales: Sequence[float] | NDArray[np.float64],
-    tail: float,
-    min_support: int,
-) -> SymbolTables:
-    """One table per scale; ``beyond(x, scale)`` is the probability of |X| > x."""
     tables: list[NDArray[np.int32]] = []
-    for scale in map(float, scales):
-        if not (0.0 < scale < math.inf):
-            raise ValueError(f"scale {scale} is not a positive number")
+    for deviation in map(float, deviations):
+        if not (0.0 < deviation < math.inf):
+            raise ValueError(f"deviation {deviation} is not a positive number")
         support = min_support
-        while support < MAX_SUPPORT and beyond(support + 0.5, scale) >= tail:
+        while support < MAX_SUPPORT and _beyond(support + 0.5, deviation) >= tail:
             support += 1
-        sides = -np.diff([*(beyond(k - 0.5, scale) / 2.0 for k in range(1, support + 1)), 0.0])
+        sides = -np.diff([*(_beyond(k - 0.5, deviation) / 2.0 for k in range(1, support + 1)), 0.0])
         tables.append(_quantised(np.concatenate([[1.0 - 2.0 * sides.sum()], sides])))
     return _joined(tables)
+
+
+def _beyond(distance: float, deviation: float) -> float:
+    """The probability that a Laplacian variable of this standard deviation is further than this from zero."""
+    return math.exp(-math.sqrt(2.0) * distance / deviation)
 
 
 def calibrated_tables(base: SymbolTables, histograms: ArrayLike, strength: float) -> SymbolTables:
@@ -321,7 +289,7 @@ def calibrated_tables(base: SymbolTables, histograms: ArrayLike, strength: float
     ``histograms`` [as ``base.counts``] says how often each symbol of each table occurred (see
     `SymbolTables.histogram`); s and -s are counted together. ``strength`` > 0 is the number of imaginary
     symbols, distributed as ``base`` has it, that are added to each table: the more, the nearer to ``base``.
-    For use when a model is exported, as `gaussian_tables`.
+    For use when a model is exported, as `laplacian_tables`.
     """
     seen = np.asarray(histograms, dtype=np.float64)
     if seen.shape != base.counts.shape:

@@ -24,7 +24,7 @@ def scales() -> list[float]:
 def laplace_tables() -> SymbolTables:
     """Table 0 certain of zero, then one table per scale.
 
-    For use when a model is made, never when one is loaded; see `ganic.entropy.gaussian_tables`.
+    For use when a model is made, never when one is loaded; see `ganic.entropy.laplacian_tables`.
     """
     return with_certain_zero(laplacian_tables(scales(), tail=TAIL))
 
