@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from ganic import models
 from ganic.errors import DataError
-from ganic.extreme.distortion import CHANCE, Distortion, DistortionWeights, unevenness
+from ganic.extreme.distortion import CHANCE, SPREAD, Distortion, DistortionWeights, regularity, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
 from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
 from ganic.extreme.recipe import build
-from ganic.metrics.artefacts import grid
+from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
+from ganic.metrics.pixels import Pixels
 from ganic.training import recipes
 
 Make = Callable[..., GenerativeCompression]
@@ -102,6 +103,11 @@ def test_excess_sees_screens_and_noise_but_no_blur() -> None:
         d(x[..., :48], y[..., :48])
 
 
+def eight_bit(picture: torch.Tensor) -> Pixels:
+    """One picture [3, h, w] in [0, 1] as `ganic.metrics` takes it."""
+    return (255 * picture.detach()).round().byte().permute(1, 2, 0).numpy()
+
+
 def test_unevenness_is_the_variance_of_the_phases_that_grid_measures() -> None:
     torch.manual_seed(0)
     x = torch.rand(3, 3, 49, 65)
@@ -123,15 +129,36 @@ def test_unevenness_falls_where_it_is_trained_on() -> None:
     y = (x + error).requires_grad_()
     optimiser = torch.optim.Adam([y], lr=2e-3)
 
-    def measured() -> float:
-        return grid(*((255 * p.detach()[0]).round().byte().permute(1, 2, 0).numpy() for p in (x, y)))
-
-    before = measured()
+    before = grid(eight_bit(x[0]), eight_bit(y[0]))
     for _ in range(50):
         optimiser.zero_grad()
         unevenness(x, y).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    assert before > 1.3 and measured() < 1.12
+    assert before > 1.3 and grid(eight_bit(x[0]), eight_bit(y[0])) < 1.12
+
+
+def test_regularity_is_what_screen_measures() -> None:
+    torch.manual_seed(0)
+    x = torch.full((2, 3, 64, 96), 0.5)
+    y = x + 0.05 * torch.randn_like(x)
+    assert regularity(x, y).item() < 0.01 and regularity(x, x).item() == 0
+    y[0] += 0.03 * torch.tensor([1.0, -1.0]).repeat(64, 48)  # stripes: the one line of frequency (0, 1/2)
+    expected = (math.log(screen(eight_bit(x[0]), eight_bit(y[0]))) - SPREAD) ** 2 / 2
+    assert regularity(x, y).item() == pytest.approx(expected, rel=0.02)
+
+
+def test_regularity_falls_where_it_is_trained_on() -> None:
+    torch.manual_seed(0)
+    x, error = 0.3 + 0.4 * torch.rand(2, 3, 64, 64), 0.02 * torch.randn(2, 3, 64, 64)
+    error[:, :, ::4, ::4] += 0.05
+    y = (x + error).requires_grad_()
+    optimiser = torch.optim.Adam([y], lr=5e-4)
+    before = screen(eight_bit(x[0]), eight_bit(y[0]))
+    for _ in range(50):
+        optimiser.zero_grad()
+        regularity(x, y).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert before > 5 and screen(eight_bit(x[0]), eight_bit(y[0])) < 1.5
 
 
 def test_errors_count_as_smooth_where_the_original_is() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic.errors import DataError
-from ganic.metrics.artefacts import PERIODS
+from ganic.metrics.artefacts import PERIODS, SCREENS, WINDOW
 from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
@@ -25,10 +25,10 @@ CALM = 4 / 255
 PERIOD = max(PERIODS)
 EVEN = 1e-4
 """Keeps a picture without errors from being divided by zero; a fortieth of a grey level."""
-WINDOW = 32
-"""Side in pixels of the windows whose spectra are compared."""
 CHANCE = 1.0
 """Difference of logarithmic powers that two pictures of one texture may well have."""
+SPREAD = 0.3
+"""Logarithm of a line's power over its neighbours' that noise in a picture of 192x192 may well have."""
 FLOOR = (1 / 255) ** 2 / 12
 """Power that rounding to 8 bits leaves at every frequency, and a Hann window makes smaller."""
 SMALLEST = 80
@@ -128,11 +128,30 @@ def _excess(x: Tensor, y: Tensor) -> Tensor:
 
 def _spectra(pictures: Tensor) -> Tensor:
     """Power by frequency and place [n, f, h, w]: over 3x3 windows that overlap by half, and over RGB."""
+    power = torch.fft.rfft2(_windows(pictures), norm="ortho").abs().square().mean(1).flatten(3)
+    return F.avg_pool2d(power.permute(0, 3, 1, 2), 3, stride=2) + FLOOR
+
+
+def _windows(pictures: Tensor) -> Tensor:
+    """Half overlapping windows without their means, under a Hann window [n, c, rows, columns, 32, 32]."""
     hann = torch.hann_window(WINDOW, device=pictures.device)
     windows = pictures.unfold(2, WINDOW, WINDOW // 2).unfold(3, WINDOW, WINDOW // 2)
-    windows = (windows - windows.mean((-2, -1), keepdim=True)) * (hann[:, None] * hann)
-    power = torch.fft.rfft2(windows, norm="ortho").abs().square().mean(1).flatten(3)
-    return F.avg_pool2d(power.permute(0, 3, 1, 2), 3, stride=2) + FLOOR
+    return (windows - windows.mean((-2, -1), keepdim=True)) * (hann[:, None] * hann)
+
+
+def regularity(x: Tensor, y: Tensor) -> Tensor:
+    """How far fine regular patterns stand out of the errors of pictures [n, 3, h, w]; 0 = not at all.
+
+    What `ganic.metrics.screen` measures, in a form that has a gradient: logarithms of every line's power over
+    that of its neighbours, beyond SPREAD, squared, added and averaged over pictures.  The gradient takes
+    power from the lines and gives none to their neighbours.
+    """
+    residual = (y - x).mean(1, keepdim=True)
+    power = torch.fft.fft2(_windows(residual), norm="ortho").abs().square().mean((1, 2, 3)) + FLOOR
+    down, across = ((power.roll(2, axis) + power.roll(-2, axis)) / 2 for axis in (1, 2))
+    lines = torch.log(power / torch.maximum(down, across).detach())
+    seen = torch.stack([lines[:, u, v] for u, v in SCREENS])
+    return F.relu(seen - SPREAD).square().sum(0).mean()
 
 
 def unevenness(x: Tensor, y: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
-from ganic.extreme.distortion import Distortion, DistortionWeights, Weight, unevenness
+from ganic.extreme.distortion import Distortion, DistortionWeights, Weight, regularity, unevenness
 from ganic.extreme.game import discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
@@ -44,6 +44,7 @@ class CompactSettings(DistortionWeights):
     lambda_high: Weight = 6e-3  # the same at quality index 255; log-linear between
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
+    screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
     matching: Weight = 0.2  # of discriminator feature matching
     discriminator: Literal["patches", "projected"] = "patches"  # from pixels, or on pretrained features
@@ -177,8 +178,12 @@ class GenerativeCompression:
         return torch.stack(list(terms.values())).sum(), stats
 
     def _evenness(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        weight = self.settings.lattice
-        return {"lattice": weight * unevenness(x, y)} if weight else {}
+        settings, terms = self.settings, {}
+        if settings.lattice:
+            terms["lattice"] = settings.lattice * unevenness(x, y)
+        if settings.screen:
+            terms["screen"] = settings.screen * regularity(x, y)
+        return terms
 
     def _game(self, x: Tensor, y: Tensor, latent: Tensor) -> dict[str, Tensor]:
         """L_GAN for the pictures ``y`` of G, which D's turn will see too."""
