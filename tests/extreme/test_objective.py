@@ -145,6 +145,8 @@ def test_regularity_is_what_screen_measures() -> None:
     y[0] += 0.03 * torch.tensor([1.0, -1.0]).repeat(64, 48)  # stripes: the one line of frequency (0, 1/2)
     expected = (math.log(screen(eight_bit(x[0]), eight_bit(y[0]))) - SPREAD) ** 2 / 2
     assert regularity(x, y).item() == pytest.approx(expected, rel=0.02)
+    with pytest.raises(DataError, match=r"31x64 .* too few for screen; crop at least 32"):
+        regularity(x[..., :31], y[..., :31])
 
 
 def test_regularity_falls_where_it_is_trained_on() -> None:

@@ -145,7 +145,10 @@ def regularity(x: Tensor, y: Tensor) -> Tensor:
     What `ganic.metrics.screen` measures, in a form that has a gradient: logarithms of every line's power over
     that of its neighbours, beyond SPREAD, squared, added and averaged over pictures.  The gradient takes
     power from the lines and gives none to their neighbours.
+
+    Raises DataError where a side is under 32 pixels.
     """
+    _check_side(x, WINDOW, "screen")
     residual = (y - x).mean(1, keepdim=True)
     power = torch.fft.fft2(_windows(residual), norm="ortho").abs().square().mean((1, 2, 3)) + FLOOR
     down, across = ((power.roll(2, axis) + power.roll(-2, axis)) / 2 for axis in (1, 2))
