@@ -341,6 +341,7 @@ def test_tables_have_as_many_zeros_as_gaussian_ones_and_longer_tails() -> None:
         gaussian, support = NormalDist(0.0, float(scale)), int(TABLES.supports[table])
         zeros = TABLES.table(table)[support] / TOTAL
         assert zeros == pytest.approx(gaussian.cdf(0.5) - gaussian.cdf(-0.5), rel=2e-2)
+        assert (support > 0) == (2 * gaussian.cdf(-0.5) >= 2.0**-14)
         if support < MAX_SUPPORT:
             assert 2 * gaussian.cdf(-support - 0.5) < 2.0**-14
 

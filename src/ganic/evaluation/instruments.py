@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,8 @@ class Instruments:
         """What a kept measurement depends on, beside the pictures."""
         files = {"lpips": self.lpips, "dists": self.dists}
         weights = {name: digest(path.read_bytes()) if path else None for name, path in files.items()}
-        return {"ssimulacra2": self.with_ssimulacra2, **weights}
+        measures = " ".join(field.name for field in fields(Quality))  # another release may have fewer
+        return {"measures": measures, "ssimulacra2": self.with_ssimulacra2, **weights}
 
     @cached_property
     def fid_identity(self) -> str:

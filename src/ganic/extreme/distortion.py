@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic.errors import DataError
-from ganic.metrics.artefacts import PERIODS, SCREENS, WINDOW
+from ganic.metrics.artefacts import PERIODS, ROUNDING, SCREENS, WINDOW
 from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
@@ -29,7 +29,7 @@ CHANCE = 1.0
 """Difference of logarithmic powers that two pictures of one texture may well have."""
 SPREAD = 0.3
 """Logarithm of a line's power over its neighbours' that noise in a picture of 192x192 may well have."""
-FLOOR = (1 / 255) ** 2 / 12
+FLOOR = ROUNDING / 255**2
 """Power that rounding to 8 bits leaves at every frequency, and a Hann window makes smaller."""
 SMALLEST = 80
 """Side in pixels that leaves the trunk's last activations large enough for texture."""

@@ -34,12 +34,17 @@ def grid(original: Image.Image | Pixels, decoded: Image.Image | Pixels) -> float
     A period that does not fit twice into a direction says nothing there and is left out, so a picture of a
     few pixels has 1, as has a decoded picture equal to its original.
     """
-    first, second = as_pair(original, decoded)
     # The sum over RGB: a factor of three cancels in every ratio, and integers keep the phases comparable.
-    residual = (second.astype(np.int32) - first.astype(np.int32)).sum(axis=2)
+    residual = _residual(*as_pair(original, decoded))
     across = np.abs(np.diff(residual, axis=1)).mean(axis=0)
     down = np.abs(np.diff(residual, axis=0)).mean(axis=1)
     return max(_strongest_phase(gradient, period) for gradient in (across, down) for period in PERIODS)
+
+
+def _residual(first: Pixels, second: Pixels) -> NDArray[np.int32]:
+    """What was added to a picture [h, w, 3], summed over RGB [h, w]."""
+    added: NDArray[np.int32] = (second.astype(np.int32) - first.astype(np.int32)).sum(axis=2, dtype=np.int32)
+    return added
 
 
 def _strongest_phase(gradient: NDArray[np.float64], period: int) -> float:
@@ -68,7 +73,7 @@ def screen(original: Image.Image | Pixels, decoded: Image.Image | Pixels) -> flo
         raise UsageError(
             f"pictures of {first.shape[1]}x{first.shape[0]} pixels: a screen shows from 32x32 on"
         )
-    residual = second.mean(axis=2, dtype=np.float32) - first.mean(axis=2, dtype=np.float32)
+    residual = _residual(first, second) / np.float32(3)
     hann = np.hanning(WINDOW + 1)[:-1]
     taper = np.outer(hann, hann).astype(np.float32)
     taper /= np.sqrt(np.square(taper).sum())
