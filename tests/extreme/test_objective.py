@@ -233,7 +233,7 @@ def test_a_projected_discriminator_plays(objective: Make) -> None:
             if player == "discriminator":
                 assert all(p.grad is not None for p in game.parameters(player))
         game.after_step(step, {})
-        phases.add(game.discriminator.phase)
+        phases.add(game.discriminator.eyes.phase)
     assert len(phases) > 1
 
 
@@ -252,7 +252,7 @@ def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> Non
     assert moved == generator
     assert game.glance is not None and game.glance.weight.grad is not None
     game.after_step(0, {})
-    assert game._fake is None and game._latent is None
+    assert game._seen is None and game._latent is None
 
 
 def test_without_a_game_there_is_no_discriminator(objective: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ganic.errors import DataError, UsageError
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
@@ -27,9 +28,9 @@ def test_a_phase_leaves_out_rows_and_columns() -> None:
     torch.manual_seed(0)
     critic = ProjectedDiscriminator(8, condition=2)
     picture, maps = torch.rand(1, 3, 112, 96), torch.rand(1, 2, 112, 96)
-    critic.phase = 5, 9
+    critic.eyes.phase = 5, 9
     shifted = critic(picture, maps).logits
-    critic.phase = 0, 0
+    critic.eyes.phase = 0, 0
     cut = critic(picture[:, :, 5:, 9:], maps[:, :, 5:, 9:]).logits
     for ours, theirs in zip(shifted, cut, strict=True):
         assert torch.equal(ours, theirs)
@@ -47,7 +48,7 @@ def test_a_head_on_pixels_sees_what_is_finer_than_the_trunks_strides() -> None:
     ]
     assert len(verdict.logits) == 5 and len(verdict.features) == 10
     # Three 3x3 convolutions: a pixel is seen three places away and no further, whatever phase the trunk has.
-    critic.phase = 3, 2
+    critic.eyes.phase = 3, 2
     picture[0, :, 40, 41] += 0.5
     changed = (critic(picture, maps).logits[0] - verdict.logits[0]).abs()[0, 0] > 0
     rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
@@ -63,8 +64,8 @@ def test_phases_are_drawn_within_the_strides() -> None:
     critic = ProjectedDiscriminator(4)
     seen = set()
     for _ in range(400):
-        critic.redraw()
-        seen |= set(critic.phase)
+        critic.eyes.redraw()
+        seen |= set(critic.eyes.phase)
     assert seen == set(range(16))
 
 
@@ -74,3 +75,18 @@ def test_what_it_cannot_judge() -> None:
         critic(torch.rand(1, 3, 96, 96))
     with pytest.raises(DataError, match="64x96 pixels are too few"):
         critic(torch.rand(1, 3, 96, 64), torch.rand(1, 2, 6, 4))
+
+
+def test_what_accompanies_a_map_is_the_mean_over_its_places() -> None:
+    """Against the slow way: the maps in pixels, cut as the picture is, and pooled."""
+    torch.manual_seed(0)
+    critic = ProjectedDiscriminator(4, condition=2)
+    picture, maps = torch.rand(1, 3, 112, 96), torch.rand(1, 2, 7, 6)
+    critic.eyes.phase = 5, 9
+    seen = critic.perceive(picture)
+    pixels = F.interpolate(maps, picture.shape[2:], mode="nearest")[:, :, 5:, 9:]
+    for head, features in zip(critic.heads, seen[1:], strict=True):
+        beside = F.adaptive_avg_pool2d(pixels, features.shape[2:])
+        logits = head(torch.cat([features, beside], dim=1))[0]
+        ours = critic.judge(seen, maps).logits[list(critic.heads).index(head)]
+        torch.testing.assert_close(ours, logits)

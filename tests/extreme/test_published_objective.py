@@ -140,7 +140,7 @@ def test_discriminator_learns_from_the_pictures_the_codec_made() -> None:
     assert all(p.grad is None for p in gan.codec.parameters())
     assert all(p.grad is not None for p in gan.discriminator.parameters())
     gan.after_step(0, {})
-    assert gan._fake is None  # no picture is kept between steps
+    assert gan._seen is None  # no picture is kept between steps
 
 
 def test_mse_baseline_needs_no_discriminator() -> None:

@@ -139,8 +139,17 @@ class Discriminator(nn.Module):
                 f"discriminator: {given} channels of maps; it was made for {self.condition}, give as many"
             )
 
-    def redraw(self) -> None:
-        """Between steps: another random view of the pictures, for those that have several."""
+    def perceive(self, picture: Tensor) -> list[Tensor]:
+        """What :meth:`judge` looks at, by no parameter of D: a step's turns may share it."""
+        return [picture]
+
+    def judge(self, seen: Sequence[Tensor], condition: Tensor | None = None) -> Verdict:
+        """``seen``: what :meth:`perceive` made of pictures; ``condition``: maps [n, condition, h', w'] of the
+        whole pictures.  Raises UsageError where the maps are not those that D was made for."""
+        raise NotImplementedError
+
+    def forward(self, picture: Tensor, condition: Tensor | None = None) -> Verdict:
+        return self.judge(self.perceive(picture), condition)
 
 
 class MultiScaleDiscriminator(Discriminator):
@@ -170,12 +179,10 @@ class MultiScaleDiscriminator(Discriminator):
             PatchDiscriminator(3 + condition, widths, kernel, normalisation) for _ in range(scales)
         )
 
-    def forward(self, picture: Tensor, condition: Tensor | None = None) -> Verdict:
-        """``condition``: maps [n, condition, h', w'], brought to the picture's size by nearest neighbour.
-
-        Raises UsageError where the maps are not those that D was made for.
-        """
+    def judge(self, seen: Sequence[Tensor], condition: Tensor | None = None) -> Verdict:
+        """Maps are brought to the picture's size by nearest neighbour."""
         self.check(condition)
+        (picture,) = seen
         x = picture * 2 - 1
         if condition is not None:
             if condition.shape[2:] != picture.shape[2:]:

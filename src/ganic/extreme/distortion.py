@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic.errors import DataError
+from ganic.extreme.eyes import SMALLEST, Eyes
 from ganic.metrics.artefacts import PERIODS, ROUNDING, SCREENS, WINDOW
 from ganic.metrics.perceptual import feature_distance, unit_length
-from ganic.metrics.squeezenet import STRIDE, SqueezeNetFeatures
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
 from ganic.metrics.wasserstein import VARIANCE_FLOOR
 from ganic.training.recipes import Table
@@ -31,8 +31,6 @@ SPREAD = 0.3
 """Logarithm of a line's power over its neighbours' that noise in a picture of 192x192 may well have."""
 FLOOR = ROUNDING / 255**2
 """Power that rounding to 8 bits leaves at every frequency, and a Hann window makes smaller."""
-SMALLEST = 80
-"""Side in pixels that leaves the trunk's last activations large enough for texture."""
 
 
 class DistortionWeights(Table):
@@ -49,11 +47,14 @@ class DistortionWeights(Table):
 
 
 class Distortion:
-    """The weighted terms of d."""
+    """The weighted terms of d.
+
+    ``eyes`` is what features are seen through: whoever owns the step calls its ``redraw`` after each.
+    """
 
     def __init__(self, weights: DistortionWeights) -> None:
         self.weights = weights
-        self._trunk: SqueezeNetFeatures | None = None
+        self.eyes = Eyes()
 
     def pixels(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """All but what needs features, of pictures [n, 3, h, w] in [0, 1], per picture [n]."""
@@ -80,18 +81,13 @@ class Distortion:
         weights = self.weights
         if not (weights.perceptual or weights.texture):
             return {}
-        if self._trunk is None:
-            self._trunk = SqueezeNetFeatures()
-        self._trunk.to(x.device)
-        count = math.ceil(weights.featured * len(x))
         _check_side(x, SMALLEST, "perceptual and texture")
-        spare = min(x.shape[2:]) - SMALLEST
-        # The trunk's strides see some pixels more than others: a lattice in the gradient, and in time in the
-        # pictures, unless its phase changes with every step.
-        top, left = torch.randint(min(STRIDE, spare + 1), (2,)).tolist() if y.requires_grad else (0, 0)
+        count = math.ceil(weights.featured * len(x))
+        if count < len(x):
+            x, y = x[:count], y[:count]
         with torch.no_grad():
-            real = self._trunk(x[:count, :, top:, left:])
-        fake = self._trunk(y[:count, :, top:, left:])
+            real = self.eyes.look(x)
+        fake = self.eyes.look(y)
         terms = {}
         with torch.autocast(x.device.type, enabled=False):
             if weights.perceptual:

@@ -28,7 +28,7 @@ from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight, regularity, unevenness
-from ganic.extreme.game import discriminator_turn, generator_terms
+from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.training.objective import Batch
@@ -71,7 +71,7 @@ class GenerativeCompression:
         self.networks = nn.ModuleDict({"codec": self.codec})
         self.ema_of: Sequence[str] = ("codec",)
         self.distortion = Distortion(settings)
-        self._fake: Tensor | None = None
+        self._seen: Seen | None = None
         self._latent: Tensor | None = None
         if settings.plays:
             self.discriminator: Discriminator
@@ -80,6 +80,7 @@ class GenerativeCompression:
                     settings.discriminator_width,
                     condition=settings.discriminator_latent,
                     pixels=settings.discriminator_pixels,
+                    eyes=self.distortion.eyes,
                 )
             else:
                 self.discriminator = MultiScaleDiscriminator(
@@ -116,12 +117,11 @@ class GenerativeCompression:
             return self._codec_turn(batch["image"])
         if player == "generator":
             return self._generator_turn(batch["image"])
-        return self._discriminator_turn(batch["image"])
+        return self._discriminator_turn()
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
-        self._fake = self._latent = None
-        if self.settings.plays:
-            self.discriminator.redraw()
+        self._seen = self._latent = None
+        self.distortion.eyes.redraw()
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:
@@ -190,13 +190,13 @@ class GenerativeCompression:
         settings = self.settings
         if not settings.plays:
             return {}
-        self._fake, self._latent = y.detach(), latent.detach()
-        adversarial, matching = generator_terms(self.discriminator, x, y, self._glance())
+        self._latent = latent.detach()
+        adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._glance())
         return {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
 
-    def _discriminator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        assert self._fake is not None
-        return discriminator_turn(self.discriminator, x, self._fake, self._glance())
+    def _discriminator_turn(self) -> tuple[Tensor, Mapping[str, Tensor]]:
+        assert self._seen is not None
+        return discriminator_turn(self.discriminator, self._seen, self._glance())
 
     def _glance(self) -> Tensor | None:
         """What D sees of the latent of the generator's last turn."""

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from ganic.errors import DataError
 from ganic.extreme.discriminator import LabelMaps, MultiScaleDiscriminator
-from ganic.extreme.game import discriminator_turn, generator_terms
+from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.published import PublishedCodec, Reconstruction
 from ganic.extreme.published_selective import STRIDE, SelectiveCodec
@@ -114,7 +114,7 @@ class PublishedObjective:
             self.networks["entropy"] = self.entropy
         self.ema_of: Sequence[str] = ("codec", "entropy") if settings.beta else ("codec",)
         self._distance = SqueezeNetDistance() if settings.perceptual else None
-        self._fake: Tensor | None = None
+        self._seen: Seen | None = None
 
     def players(self, step: int) -> Sequence[str]:
         return ("codec", "discriminator") if self._plays else ("codec",)
@@ -130,7 +130,7 @@ class PublishedObjective:
         return self._codec_turn(batch) if player == "codec" else self._discriminator_turn(batch)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
-        self._fake = None
+        self._seen = None
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:
@@ -153,7 +153,6 @@ class PublishedObjective:
         heat = self._heat(batch)
         out = self._reconstruct(batch, heat)
         y = out.picture
-        self._fake = y.detach()
         kept = y if heat is None else torch.where(_pixels(heat), y, x)  # what d compares with x
         share = x.new_ones(len(x)) if heat is None else heat.mean((1, 2, 3))
         mse = (kept - x).square().mean((1, 2, 3))
@@ -201,7 +200,7 @@ class PublishedObjective:
         """
         if not self._plays:
             return {}
-        adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
+        adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._maps(batch))
         return {
             "adversarial": self.settings.adversarial * adversarial,
             "matching": self.settings.matching * LAYERS * matching,
@@ -209,8 +208,8 @@ class PublishedObjective:
 
     def _discriminator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """E[f(D(x))] + E[g(D(G(z)))] (Eq. 1), at the picture that the codec's turn made."""
-        assert self._fake is not None
-        return discriminator_turn(self.discriminator, batch["image"], self._fake, self._maps(batch))
+        assert self._seen is not None
+        return discriminator_turn(self.discriminator, self._seen, self._maps(batch))
 
     def _maps(self, batch: Batch) -> Tensor | None:
         """s of GC (D+) and SC, which D sees beside every picture."""

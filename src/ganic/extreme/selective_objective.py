@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from ganic.errors import DataError
 from ganic.extreme.discriminator import LabelMaps, MultiScaleDiscriminator
 from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
-from ganic.extreme.game import discriminator_turn, generator_terms
+from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.objective import random_quality, trade_off
@@ -89,7 +89,7 @@ class SelectiveCompression:
         self.networks = nn.ModuleDict({"codec": self.codec, "discriminator": self.discriminator})
         self.ema_of: Sequence[str] = ("codec",)
         self.distortion = Distortion(settings)
-        self._fake: Tensor | None = None
+        self._seen: Seen | None = None
 
     def players(self, step: int) -> Sequence[str]:
         return ("codec", "discriminator")
@@ -106,7 +106,8 @@ class SelectiveCompression:
         return self._codec_turn(batch) if player == "codec" else self._discriminator_turn(batch)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
-        self._fake = None
+        self._seen = None
+        self.distortion.eyes.redraw()
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:
@@ -170,7 +171,6 @@ class SelectiveCompression:
         quality, coded = random_quality(x), self._heat_maps(batch["map"])
         looks = 2 if float(torch.rand(())) < settings.look_again else 1
         y, bpp = self._reconstruct(x, batch["map"], quality, coded, looks)
-        self._fake = y.detach()
         preserved = _in_pixels(coded)
         factor = trade_off(quality, settings.lambda_low, settings.lambda_high) * 255**2 / settings.mse
         # The original in place of what was synthesised: no distortion there, and no gradient.
@@ -181,15 +181,15 @@ class SelectiveCompression:
             compared = torch.where(preserved, y, y.detach() + share * (y - y.detach()))
         distortion = {**self.distortion.pixels(x, inside), **self.distortion.features(x, compared)}
         terms = {name: (factor[: len(d)] * d).mean() for name, d in distortion.items()}
-        adversarial, matching = generator_terms(self.discriminator, x, y, self._maps(batch))
+        adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._maps(batch))
         terms["adversarial"] = settings.adversarial * adversarial
         terms["matching"] = settings.matching * matching
         stats = {"bpp": bpp.mean(), "preserved": coded.mean(), **terms}
         return bpp.mean() + torch.stack(list(terms.values())).sum(), stats
 
     def _discriminator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        assert self._fake is not None
-        return discriminator_turn(self.discriminator, batch["image"], self._fake, self._maps(batch))
+        assert self._seen is not None
+        return discriminator_turn(self.discriminator, self._seen, self._maps(batch))
 
     def _maps(self, batch: Batch) -> Tensor | None:
         maps: Tensor | None = self.labels(batch["map"]) if self.settings.conditional else None

@@ -89,7 +89,9 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
 
     pix2pixHD (Wang et al. 2018, Eq. 4).  No gradient flows into the real side.
     """
-    return torch.stack([F.l1_loss(g, r.detach()) for r, g in zip(real, fake, strict=True)]).mean()
+    # As float32, which is twice as fast as bf16 on CPUs.
+    layers = [F.l1_loss(g.float(), r.detach().float()) for r, g in zip(real, fake, strict=True)]
+    return torch.stack(layers).mean()
 
 
 Change = Literal["colour", "translation", "cutout"]

@@ -9,6 +9,7 @@ scales (section 4.1 of the paper): a head cannot settle on the few channels that
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,10 @@ class Projection(nn.Module):
     def forward(self, rgb: Tensor) -> list[Tensor]:
         if not self._trunk:
             self._trunk.append(SqueezeNetFeatures())
-        activations = self._trunk[0].to(rgb.device)(rgb)
+        return self.mix(self._trunk[0].to(rgb.device)(rgb))
+
+    def mix(self, activations: Sequence[Tensor]) -> list[Tensor]:
+        """The same of what `SqueezeNetFeatures` makes of the pictures."""
         maps: list[Tensor] = []
         for n in reversed(range(len(SCALES))):
             x = F.conv2d(activations[SCALES[n]], self.get_buffer(f"across{n}"))
