@@ -23,11 +23,14 @@ from ganic.training.run_log import run_recipe
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+OPPONENTS = ("discriminator", "glance")
+"""Networks that no codec needs: who trains a model on goes on against the discriminator that it had."""
+
 
 def export_run(
     run_dir: Path, output: Path, name: str, *, card: str = "", fidelity: str | None = None
 ) -> models.ModelInfo:
-    """Write the averaged weights of a run's newest checkpoint as a model file.
+    """Write the averaged weights of a run's newest checkpoint, and its discriminator, as a model file.
 
     ``fidelity`` is another run, or a model that has such a generator, that trained a generator for the same
     encoder and entropy model, for distortion alone: it goes along and decodes the same files at ``fidelity``
@@ -56,6 +59,9 @@ def export_run(
         if not torch.equal(encoder["out.weight"].half(), model.encoder.state_dict()["out.weight"].half()):
             raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
     tensors = model_tensors(model, distortion_generator=generator)
+    if arch == "compact":
+        for opponent in OPPONENTS:
+            tensors |= halves(below(weights, f"{opponent}."), opponent)
     return models.save(output, name, "extreme", architecture.config(), tensors, card=card)
 
 
@@ -101,6 +107,7 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith(("encoder.", "generator."))
     }
+    weights |= {name: value.float() for name, value in tensors.items() if name.split(".")[0] in OPPONENTS}
     hyper_encoder = below(tensors, "hyper_encoder.")
     weights |= {f"codec.prior.hyper_encoder.{name}": value.float() for name, value in hyper_encoder.items()}
     reals = Prior.reals(below(tensors, "prior."))
