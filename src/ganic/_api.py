@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ganic import bitstream, models
 from ganic.errors import GanicError, InputError, LimitError, ModelError, ModelMissingError, UsageError
@@ -15,6 +15,7 @@ from ganic.errors import GanicError, InputError, LimitError, ModelError, ModelMi
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ganic.hardware import Precision
     from ganic.images import Picture, Source
     from ganic.labels import Convention, LabelMap
     from ganic.models import System
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 File = bytes | bytearray | memoryview | str | os.PathLike[str]
 """A .ganic file: its bytes, or its path."""
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 class FileCodec(Protocol):

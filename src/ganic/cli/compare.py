@@ -19,8 +19,9 @@ from ganic.cli.table import table
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ganic._api import Info, Precision
+    from ganic._api import Info
     from ganic.baselines import Baseline
+    from ganic.hardware import Precision
     from ganic.images import Picture
     from ganic.pages.comparison import Coding
     from ganic.regions import Box

@@ -12,8 +12,8 @@ from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
 
 if TYPE_CHECKING:
-    from ganic._api import Precision
     from ganic.cli.jobs import Job
+    from ganic.hardware import Precision
 
 
 @click.command("decode", short_help="Turn .ganic files into pictures.")

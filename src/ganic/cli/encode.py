@@ -19,9 +19,10 @@ from ganic.cli.together import Made, Together
 from ganic.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from ganic._api import FileCodec, Precision
+    from ganic._api import FileCodec
     from ganic.cli.jobs import Job
     from ganic.ganz.budget import Progress
+    from ganic.hardware import Precision
     from ganic.images import Picture
     from ganic.labels import Convention
     from ganic.models import ModelInfo

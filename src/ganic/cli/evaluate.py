@@ -17,10 +17,11 @@ from ganic.errors import TargetError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ganic._api import FileCodec, Precision
+    from ganic._api import FileCodec
     from ganic.baselines import Baseline
     from ganic.evaluation import Opponent
     from ganic.evaluation.contest import Progress
+    from ganic.hardware import Precision
     from ganic.models import ModelInfo
 
 WEIGHTS = click.Path(exists=True, dir_okay=False, path_type=Path)

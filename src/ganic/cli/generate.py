@@ -11,7 +11,7 @@ from ganic.cli import options
 from ganic.cli.progress import bar
 
 if TYPE_CHECKING:
-    from ganic.jpeg.model import Precision
+    from ganic.hardware import Precision
 
 DEFAULT_MODEL = "cifar10"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,10 @@ from ganic.extreme.rate_search import TOLERANCE, largest_within
 from ganic.extreme.selection import conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
-from ganic.hardware import has_fast_bf16
+from ganic.hardware import Precision, uses_bf16
 from ganic.regions import Regions
 from ganic.tensor_names import below
 
-Precision = Literal["auto", "fp32", "bf16"]
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
@@ -78,12 +77,10 @@ class Codec:
             raise ModelError(
                 f"{model.name}: is a model of {model.system}, not of the generative codec; choose another"
             )
-        if precision == "auto":
-            precision = "bf16" if has_fast_bf16(torch.device(device)) else "fp32"
         self.model_id = model.model_id
         self.classes: tuple[str, ...] = tuple(model.config.get("classes", ()))
         self.device = torch.device(device)
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
         config = model.config
         self._generator_config = config["generator"]

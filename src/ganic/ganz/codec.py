@@ -27,13 +27,12 @@ from ganic.ganz.model import Model, from_file
 from ganic.ganz.payload import Head, StoredLayer
 from ganic.ganz.rows import Parts
 from ganic.ganz.stored_latents import coder_of, layer_of, step_of
-from ganic.hardware import has_fast_bf16
+from ganic.hardware import Precision, uses_bf16
 from ganic.regions import Regions
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Precision = Literal["auto", "fp32", "bf16"]
 Symbols = NDArray[np.int16]
 
 NO_REGIONS = (
@@ -62,7 +61,7 @@ class Codec:
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device)
-        self.bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(self.device))
+        self.bf16 = uses_bf16(precision, self.device)
 
     @classmethod
     def load(

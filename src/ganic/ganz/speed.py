@@ -19,6 +19,7 @@ from ganic.ganz.experiments import How, compress
 from ganic.ganz.figures import read_sets
 from ganic.ganz.model import FirstLayer, Model, load
 from ganic.ganz.pictures import How as Fitting
+from ganic.hardware import Precision, uses_bf16
 from ganic.module_command import run
 
 NEAR = 0.3
@@ -93,7 +94,7 @@ def convergence(model: Model, kind: FirstLayer, truth: Tensor, how: How, ratio: 
 @click.option("--steps", default=20, show_default=True, help="Of the comparison of batches.")
 @click.option("--rounds", default=3, show_default=True, help="Of that comparison; the best of each counts.")
 @click.option("--converge", default=1000, show_default=True, help="Steps until convergence.")
-@click.option("--bf16", is_flag=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 def command(
     model: str,
@@ -106,12 +107,13 @@ def command(
     steps: int,
     rounds: int,
     converge: int,
-    bf16: bool,
+    precision: Precision,
     device: str,
 ) -> None:
     """Measure both, on this machine."""
-    loaded = load(model).to(torch.device(device))
-    pictures = torch.cat(list(read_sets(sets, loaded.size, fitting, box, count).values())).to(device)
+    where = torch.device(device)
+    loaded, bf16 = load(model).to(where), uses_bf16(precision, where)
+    pictures = torch.cat(list(read_sets(sets, loaded.size, fitting, box, count).values())).to(where)
     speeds = batching(loaded, layer, pictures, How(Settings(steps=steps), bf16=bf16), ratio, rounds)
     click.echo(
         f"{steps} steps: {speeds.together:.3f} pictures/s together, {speeds.one_by_one:.3f} one by one, "

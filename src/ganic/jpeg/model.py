@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from torch import Tensor
 
 from ganic import models
 from ganic.errors import ModelError, ModelFormatError, UsageError
-from ganic.hardware import has_fast_bf16
+from ganic.hardware import Precision, uses_bf16
 from ganic.jpeg.direct import convolutional, fully_connected
 from ganic.jpeg.generator import JpegGenerator
 from ganic.jpeg.modern_generator import ModernGenerator
 from ganic.jpeg.settings import Settings
 from ganic.jpeg.synthesis import Generator, Noise
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def from_file(
     generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     names = tuple(map(str, file.config.get("class_names", ())))
     where = torch.device(device)
-    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(where))
+    bf16 = uses_bf16(precision, where)
     return JpegModel(generator, file.name, file.model_id, names, where, bf16)
 
 
