@@ -63,11 +63,14 @@ def test_noise_is_an_input_like_the_symbols() -> None:
     assert not torch.equal(generator(y, quality, v), generator(y, quality, v + 1))
 
 
-@pytest.mark.parametrize("network", ["encoder", "generator"])
-def test_nothing_beyond_the_margin_matters(network: str) -> None:
-    """Perturb one spot; whatever changes lies within the promised margin."""
+@pytest.mark.parametrize(
+    ("blocks", "up", "guided"),
+    [(None, 0, False), ((1, 1, 1, 0), 3, False), ((1, 1, 1, 0), 3, True), ((0, 0, 1, 1), 1, True)],
+)
+def test_nothing_beyond_the_margin_matters(blocks: tuple[int, ...] | None, up: int, guided: bool) -> None:
+    """Perturb one spot; whatever changes lies within the promised margin.  Without blocks: the encoder."""
     torch.manual_seed(0)
-    if network == "encoder":
+    if blocks is None:
         encoder = Encoder(4, (4, 4, 4, 4), (1, 1, 0, 1)).double()
         x = torch.rand(1, 3, 16 * 33, 16)
         changed = x.clone()
@@ -76,8 +79,10 @@ def test_nothing_beyond_the_margin_matters(network: str) -> None:
         reach = max(16 - int(rows.min()), int(rows.max()) - 16)
         assert 0 < reach <= encoder.margin // STRIDE
     else:
-        generator = Generator(4, (4, 4, 4, 4, 4), (1, 1, 1, 0)).double()
+        generator = Generator(4, (4, 4, 4, 4, 4), blocks, up=up, guided=guided).double()
         torch.nn.init.normal_(generator.out.weight)
+        for guide in generator.guides.values():
+            torch.nn.init.normal_(guide.weight)
         y = torch.randn(1, 4, 33, 1).double()
         changed = y.clone()
         changed[:, :, 16] += 1
@@ -85,6 +90,27 @@ def test_nothing_beyond_the_margin_matters(network: str) -> None:
         rows = (generator(y, quality) - generator(changed, quality)).abs().amax((0, 1, 3)).nonzero().flatten()
         reach = max(16 * STRIDE - int(rows.min()), int(rows.max()) - 17 * STRIDE + 1)
         assert 0 < reach <= generator.margin * STRIDE
+
+
+def test_a_guided_generator_starts_as_another_does_and_corrects_what_it_sees() -> None:
+    torch.manual_seed(0)
+    sizes = 8, (12, 8, 8, 4, 4), (1, 1, 0, 0)
+    guided, plain = Generator(*sizes, guided=True), Generator(*sizes)
+    plain.load_state_dict({k: v for k, v in guided.state_dict().items() if not k.startswith("guides.")})
+    y, quality = torch.randn(1, 8, 3, 5), torch.zeros(1)
+    assert torch.equal(guided(y, quality), plain(y, quality))
+
+    # Of the latent the guides see the linear path's picture: without the rest of the deep path, and with
+    # that picture taken away, nothing of the latent is left.
+    torch.nn.init.normal_(guided.out.weight)
+    torch.nn.init.zeros_(guided.enter.weight)
+    blind = guided(y, quality) - guided.linear(y)
+    for guide in guided.guides.values():
+        torch.nn.init.normal_(guide.weight)
+    seeing = guided(y, quality) - guided.linear(y)
+    assert not torch.allclose(seeing, blind, atol=1e-2)
+    guided.linear.conv.weight.data.zero_()
+    assert torch.allclose(guided(y, quality), blind, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -29,6 +29,9 @@ LATENT_SCALE = 4.0
 SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
 
+GUIDED = (2, 3)
+"""Stages of a guided generator that see the linear path's picture: those at 1/4 and 1/2 resolution."""
+
 
 def _conv(
     inputs: int, outputs: int, stride: int = 1, gain: float = 1.0, size: int = 3, bias: bool = True
@@ -201,6 +204,8 @@ class Generator(nn.Module):
             them, at three quarters of the arithmetic of 3, which models without the entry have.
         labels: channels of what says what to synthesise, see `ganic.extreme.selection.shares`; 0: none.
         taper: of the linear path, see :class:`ganic.extreme.lapped.Synthesis`.
+        guided: the blocks at 1/4 and 1/2 resolution see the linear path's picture.  They need not draw anew
+            what they are to correct, its ringing along edges above all.
     """
 
     def __init__(
@@ -212,6 +217,7 @@ class Generator(nn.Module):
         up: int = 3,
         labels: int = 0,
         taper: int = 0,
+        guided: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
@@ -223,13 +229,18 @@ class Generator(nn.Module):
         self.out = _conv(widths[-1], 3, gain=0.01)
         self.linear = Synthesis(latent, LATENT_SCALE, taper)
         self.label_encoder = LabelEncoder(labels, widths[:-1]) if labels else None
+        self.guides = nn.ModuleDict()  # by level; nothing at first
+        if guided:
+            for level in GUIDED:
+                self.guides[str(level)] = _conv(3 * (STRIDE >> level) ** 2, widths[level], gain=0, bias=False)
 
     @property
     def margin(self) -> int:
         """Latent positions beyond a window that its pixels depend on."""
         pixels = STRIDE
         for level, count in enumerate(self.blocks):
-            pixels += (STRIDE >> level) * (2 * count + self.reach)
+            seen = 1 if str(level) in self.guides else 0
+            pixels += (STRIDE >> level) * (2 * count + self.reach + seen)
         return -(-(pixels + 1) // STRIDE)
 
     def forward(
@@ -255,6 +266,8 @@ class Generator(nn.Module):
         for level, (stage, up) in enumerate(zip(self.stages, self.up, strict=True)):
             if regions is not None:
                 x = x + regions[level]
+            if str(level) in self.guides:
+                x = x + self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * 3)
             x = up(stage(x, quality))
         out: Tensor = self.out(F.leaky_relu(x, SLOPE))
         return out.float() + linear.float() + 0.5

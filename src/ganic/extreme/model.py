@@ -35,6 +35,7 @@ class Architecture(Table):
     generator_up: Literal[1, 3] = 3  # side of the sub-pixel convolutions
     classes: tuple[str, ...] = ()  # of the label maps that say what to synthesise; none: no label encoder
     taper: int = 8  # samples over which the linear path's functions rise from 0
+    guided: bool = True  # the generator's last stages see the linear path's picture
     noise: int = 0  # channels of v concatenated to the latent
     hyper: int = 64  # channels of the hyper-latent
     features: int = 128  # channels of psi
@@ -66,7 +67,8 @@ class Architecture(Table):
                 "up": self.generator_up,
                 "labels": self.label_channels,
                 "taper": self.taper,
-            },
+            }
+            | ({"guided": True} if self.guided else {}),
             "hyper_encoder": {"latent": self.latent, "hidden": self.features, "hyper": self.hyper},
             "bit_price": self.bit_price,
             **classes,
