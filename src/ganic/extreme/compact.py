@@ -32,6 +32,10 @@ SLOPE = 0.1
 GUIDED = (2, 3)
 """Stages of a guided generator that see the linear path's picture: those at 1/4 and 1/2 resolution."""
 
+GUIDE_SCALE = 24.0
+"""What that picture is multiplied by: weights that start at zero have a way to go, in an optimiser's small
+steps."""
+
 
 def _conv(
     inputs: int, outputs: int, stride: int = 1, gain: float = 1.0, size: int = 3, bias: bool = True
@@ -267,7 +271,7 @@ class Generator(nn.Module):
             if regions is not None:
                 x = x + regions[level]
             if str(level) in self.guides:
-                x = x + self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * 3)
+                x = x + self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * GUIDE_SCALE)
             x = up(stage(x, quality))
         out: Tensor = self.out(F.leaky_relu(x, SLOPE))
         return out.float() + linear.float() + 0.5
