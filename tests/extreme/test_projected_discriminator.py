@@ -85,8 +85,6 @@ def test_what_accompanies_a_map_is_the_mean_over_its_places() -> None:
     critic.eyes.phase = 5, 9
     seen = critic.perceive(picture)
     pixels = F.interpolate(maps, picture.shape[2:], mode="nearest")[:, :, 5:, 9:]
-    for head, features in zip(critic.heads, seen[1:], strict=True):
+    for head, features, ours in zip(critic.heads, seen[1:], critic.judge(seen, maps).logits, strict=True):
         beside = F.adaptive_avg_pool2d(pixels, features.shape[2:])
-        logits = head(torch.cat([features, beside], dim=1))[0]
-        ours = critic.judge(seen, maps).logits[list(critic.heads).index(head)]
-        torch.testing.assert_close(ours, logits)
+        torch.testing.assert_close(ours, head(torch.cat([features, beside], dim=1))[0])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+
+from ganic.hardware import Precision
 
 if TYPE_CHECKING:
     from ganic.regions import Box
@@ -172,7 +174,7 @@ def decoding_model_option(command: F) -> F:
 def precision_option(command: F) -> F:
     return click.option(
         "--precision",
-        type=click.Choice(["auto", "fp32", "bf16"]),
+        type=click.Choice(get_args(Precision)),
         default="auto",
         show_default=True,
         help="Arithmetic of the networks. auto: bf16 where the processor has it.",

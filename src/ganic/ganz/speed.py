@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import click
 import torch
@@ -94,7 +95,7 @@ def convergence(model: Model, kind: FirstLayer, truth: Tensor, how: How, ratio: 
 @click.option("--steps", default=20, show_default=True, help="Of the comparison of batches.")
 @click.option("--rounds", default=3, show_default=True, help="Of that comparison; the best of each counts.")
 @click.option("--converge", default=1000, show_default=True, help="Steps until convergence.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="auto", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 def command(
     model: str,

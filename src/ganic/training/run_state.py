@@ -227,6 +227,6 @@ def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor], what: str)
             )
             raise TrainingError(
                 f"{what}: {name} {fact}; the networks are not those of the checkpoint: "
-                "train in another folder, with init for the networks that are the same"
+                "train in another folder, with init for the networks that are the same, fresh for others"
             )
         tensor.copy_(value)
