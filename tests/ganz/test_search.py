@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +21,7 @@ from ganic.ganz.joint import joint_search
 from ganic.ganz.lbfgs import lbfgs
 from ganic.ganz.model import Model
 from ganic.ganz.picture_loss import PictureLoss, psnr
-from ganic.ganz.rows import evaluate
+from ganic.ganz.rows import Loss, Parts, Together, evaluate
 from ganic.ganz.search import restarts, search, start
 from ganic.ganz.surfing import surf
 
@@ -180,6 +182,84 @@ def test_a_loss_that_is_not_finite_is_an_error(finish: float) -> None:
 
     with pytest.raises(TrainingError, match="picture 1 is nan at step 0"):
         search(broken, torch.zeros(2, 3), Settings(steps=5, finish=finish))
+
+
+class Halves:
+    """The rows of Quadratics as two parts, or three on two cores; which are computed in what thread."""
+
+    def __init__(self, sizes: tuple[int, ...] = (3, 2)) -> None:
+        self.problem, self.threads = Quadratics(), [set[int]() for _ in sizes]
+        starts = np.cumsum((0, *sizes))
+        cuts = [slice(a, b) for a, b in pairwise(starts.tolist())]
+        self.together = Together([self.part(i, cut) for i, cut in enumerate(cuts)], Parts(sizes, 2))
+
+    def part(self, number: int, cut: slice) -> Loss:
+        a, b = self.problem.a[cut], self.problem.b[cut]
+
+        def loss(x: Tensor) -> Tensor:
+            self.threads[number].add(threading.get_ident())
+            return 0.5 * torch.einsum("ni,nij,nj->n", x, a, x) - (b * x).sum(1)
+
+        return loss
+
+
+@pytest.mark.parametrize("finish", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("sizes", [(3, 2), (1, 2, 2), (2, 1, 1, 1)])
+def test_each_core_searches_its_rows_from_beginning_to_end(finish: float, sizes: tuple[int, ...]) -> None:
+    halves, seen = Halves(sizes), list[Progress]()
+    settings = Settings(steps=60, finish=finish)
+    alone = search(halves.problem, halves.problem.zero, settings)
+    found = search(halves.together, halves.problem.zero, settings, seen.append, precise=halves.together)
+    assert torch.allclose(found.latents, alone.latents, atol=1e-9)
+    assert torch.allclose(found.losses, alone.losses, atol=1e-9)
+    assert found.steps == alone.steps == 60 and not found.interrupted
+    assert all(len(threads) == 1 for threads in halves.threads)
+    # Of all rows, and of the core that is behind: a step is heard once, and the last one is.
+    steps = [progress.step for progress in seen]
+    assert steps == sorted(set(steps)) and steps[-1] == 60 and {len(p.best) for p in seen} == {5}
+    assert torch.allclose(seen[-1].best, found.losses, atol=1e-3)
+
+
+def test_rows_that_are_done_do_not_keep_others_from_reporting() -> None:
+    # L-BFGS ends at once where it begins at the solution.
+    halves, seen = Halves(), list[Progress]()
+    begin = torch.cat([halves.problem.solution[:3], halves.problem.zero[3:]])
+    losses = [lambda x: (x - halves.problem.solution[:3]).square().sum(1), halves.together.losses[1]]
+    together = Together(losses, halves.together.parts)
+    found = search(together, begin, Settings(steps=40, finish=1.0), seen.append)
+    assert torch.equal(found.latents[:3], halves.problem.solution[:3])
+    assert seen[-1].step == found.steps > 10
+
+
+@pytest.mark.parametrize("finish", [0.0, 1.0])
+def test_ctrl_c_in_one_thread_ends_all(finish: float) -> None:
+    halves = Halves()
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    found = search(halves.together, halves.problem.zero, Settings(steps=10**9, finish=finish), stop)
+    assert found.interrupted and 7 <= found.steps < 10**6
+    assert (found.losses < halves.problem(halves.problem.zero)).all()
+    assert torch.allclose(found.losses, halves.problem(found.latents))
+
+
+def test_ctrl_c_in_the_terminal_ends_all() -> None:
+    halves = Halves()
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, signal.pthread_kill, [main, signal.SIGINT])
+    timer.start()
+    found = search(halves.together, halves.problem.zero, Settings(steps=10**9))
+    assert found.interrupted and found.seconds < 30
+    assert torch.allclose(found.losses, halves.problem(found.latents))
+
+
+def test_a_loss_of_one_part_that_is_not_finite_ends_all() -> None:
+    losses = [lambda x: x.square().sum(1), lambda x: torch.tensor([0.0, math.nan]) + x.sum(1)]
+    with pytest.raises(TrainingError, match="picture 4 is nan at step 0"):
+        search(Together(losses, Parts((3, 2), 2)), torch.zeros(5, 3), Settings(steps=10**9))
 
 
 def test_restarts_choose_for_each_row() -> None:

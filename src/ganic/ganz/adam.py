@@ -30,7 +30,7 @@ def adam(
     try:
         while clock.fraction < 1:
             losses, gradient = evaluate(loss, current)
-            check_finite(losses, clock.step)
+            check_finite(losses, clock.step, clock.first)
             best, best_losses = keep_better(best, best_losses, current, losses)
             rate = settings.rate * 0.5 * (1 + math.cos(math.pi * clock.fraction))
             steps += 1
@@ -44,6 +44,6 @@ def adam(
     with torch.no_grad():
         losses = loss(current)
     if steps == 0:
-        check_finite(losses, 0)
+        check_finite(losses, 0, clock.first)
     best, best_losses = keep_better(best, best_losses, current, losses.nan_to_num(nan=math.inf))
     return Found(best, best_losses, steps, clock.seconds, interrupted)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,10 +68,11 @@ class Settings:
 
 
 class Clock:
-    """Steps and seconds of one search, and its callback."""
+    """Steps and seconds of one search, and its callback; ``first`` is what its pictures count from."""
 
-    def __init__(self, settings: Settings, report: Report | None) -> None:
+    def __init__(self, settings: Settings, report: Report | None, first: int = 0) -> None:
         self.steps, self.limit, self.report = settings.steps, settings.seconds, report
+        self.first = first
         self.start = time.monotonic()
         self.step = 0
 
@@ -89,13 +92,60 @@ class Clock:
             self.report(Progress(self.step, self.steps, self.seconds, best))
 
 
-def check_finite(losses: Tensor, step: int) -> None:
-    """Raises TrainingError naming the first picture whose loss is not finite."""
+class Relay:
+    """One report and one end for ``count`` searches that run side by side, each of some of the pictures.
+
+    What the caller hears is how far the last of them is. When one is interrupted or fails, so are all at
+    their next step.
+    """
+
+    def __init__(self, count: int, report: Report | None) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._steps = [0.0] * count
+        self._best: list[Tensor | None] = [None] * count
+        self._told = 0.0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End all searches."""
+        self._stopped = True
+
+    def end(self, number: int) -> None:
+        """Search ``number`` will not report any more, and nobody waits for it."""
+        self._steps[number] = math.inf
+
+    def of(self, number: int) -> Report:
+        """What search ``number`` reports to; raises KeyboardInterrupt where it should end."""
+
+        def hear(progress: Progress) -> None:
+            if self._stopped:
+                raise KeyboardInterrupt
+            if self._report is None:
+                return
+            with self._lock:
+                self._steps[number], self._best[number] = progress.step, progress.best
+                best = [each for each in self._best if each is not None]
+                step = min(self._steps)
+                if step <= self._told or len(best) < len(self._best):
+                    return
+                self._told = step
+                try:
+                    self._report(replace(progress, step=int(step), best=torch.cat(best)))
+                except KeyboardInterrupt:
+                    self.stop()
+                    raise
+
+        return hear
+
+
+def check_finite(losses: Tensor, step: int, first: int = 0) -> None:
+    """Raises TrainingError naming the first picture whose loss is not finite; they count from ``first``."""
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         picture = int(bad[0])
         raise TrainingError(
-            f"search: the loss of picture {picture} is {float(losses[picture])} at step {step}; "
+            f"search: the loss of picture {first + picture} is {float(losses[picture])} at step {step}; "
             "lower the rate, or use fp32"
         )
 

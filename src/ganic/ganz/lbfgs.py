@@ -92,7 +92,7 @@ def lbfgs(
     x = latents.detach().reshape(len(latents), -1).clone()
     interrupted = False
     f, g = value(x)
-    check_finite(f, clock.step)
+    check_finite(f, clock.step, clock.first)
     history = _History(settings.history, x)
     direction, slope, step = _steepest(g)
     low, high = torch.zeros_like(f), torch.full_like(f, math.inf)

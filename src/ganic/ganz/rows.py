@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -46,8 +46,14 @@ class Parts:
         """[n, ...] -> one tensor per part."""
         return torch.split(rows, list(self.sizes))
 
-    def map(self, work: Callable[..., R], *columns: Sequence[Any]) -> list[R]:
-        """``work`` of each part, whose arguments are a row of ``columns``; gradients on or off as here."""
+    def map(
+        self, work: Callable[..., R], *columns: Sequence[Any], interrupt: Callable[[], None] | None = None
+    ) -> list[R]:
+        """``work`` of each part, whose arguments are a row of ``columns``; gradients on or off as here.
+
+        With ``interrupt``, Ctrl-C while parts are computed side by side calls it, and what they make of that
+        is the result.
+        """
         if len(self.sizes) == 1 or self.cores == 1:
             return [work(*row) for row in zip(*columns, strict=True)]
         gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
@@ -56,7 +62,16 @@ class Parts:
             with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
                 return work(*row)
 
-        return list(_threads(self.cores).map(alone, *columns))
+        futures = [_threads(self.cores).submit(alone, *row) for row in zip(*columns, strict=True)]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            if interrupt is None:
+                for future in futures:
+                    future.cancel()
+                raise
+            interrupt()
+        return [future.result() for future in futures]
 
     def cat(self, work: Callable[..., Tensor], *columns: Sequence[Any]) -> Tensor:
         """As `map`, the results one after the other."""
@@ -72,6 +87,18 @@ class Together:
 
     def __call__(self, latents: Tensor) -> Tensor:
         return self.parts.cat(_call, self.losses, self.parts.split(latents))
+
+    def columns(self) -> list[tuple[int, Together]]:
+        """For every core the parts that it computes, one after the other: their number of rows, their loss.
+
+        A core that goes through all steps of its rows never waits for another.
+        """
+        parts, count = self.parts, len(self.losses)
+        cores = min(parts.cores, count)
+        cuts = [slice(count * i // cores, count * (i + 1) // cores) for i in range(cores)]
+        return [
+            (sum(parts.sizes[cut]), Together(self.losses[cut], Parts(parts.sizes[cut], 1))) for cut in cuts
+        ]
 
     def evaluate(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Losses and gradients; the parts share nothing, so each has a graph of its own."""

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from ganic.errors import UsageError
 from ganic.ganz.adam import adam
-from ganic.ganz.budget import Clock, Found, Progress, Report, Settings, keep_better
+from ganic.ganz.budget import Clock, Found, Progress, Relay, Report, Settings, keep_better
 from ganic.ganz.lbfgs import lbfgs
 from ganic.ganz.random_stream import Purpose, normal
-from ganic.ganz.rows import Loss
+from ganic.ganz.rows import Loss, Parts, Together
 
 __all__ = ["Found", "Loss", "Progress", "Report", "Settings", "Start", "restarts", "search", "start"]
 
@@ -53,11 +53,17 @@ def search(
     """Minimise from ``latents`` [n, ...]: Adam, then L-BFGS as ``settings.finish`` says.
 
     ``precise`` is the same loss in full precision, for the second part, when the first runs in bf16: Adam
-    does not mind bf16's noise, a line search does.
+    does not mind bf16's noise, a line search does.  Of parts that are computed side by side, each core
+    searches its own from beginning to end; ``report`` is then called from their threads, one at a time.
     Raises TrainingError if a loss is not finite.
     """
     settings = settings or Settings()
-    clock = Clock(settings, report)
+    if isinstance(loss, Together) and loss.parts.cores > 1 and len(loss.losses) > 1:
+        return _side_by_side(loss, latents, settings, report, precise)
+    return _search(loss, latents, settings, Clock(settings, report), precise)
+
+
+def _search(loss: Loss, latents: Tensor, settings: Settings, clock: Clock, precise: Loss | None) -> Found:
     steps = round(settings.steps * (1 - settings.finish))
     if steps == settings.steps:
         return adam(loss, latents, settings, clock=clock)
@@ -71,6 +77,39 @@ def search(
         clock.steps, clock.limit = settings.steps, settings.seconds
     found = lbfgs(precise or loss, latents, settings, clock=clock)
     return replace(found, steps=clock.step)
+
+
+def _side_by_side(
+    loss: Together, latents: Tensor, settings: Settings, report: Report | None, precise: Loss | None
+) -> Found:
+    """`_search` on every core for its rows; one that ends early leaves the others to go on."""
+    sizes, losses = zip(*loss.columns(), strict=True)
+    precisely: Sequence[Loss | None] = [None] * len(sizes)
+    if isinstance(precise, Together):
+        precisely = [column for _, column in precise.columns()]
+    elif precise is not None:
+        raise UsageError("search: the precise loss has other parts than the loss")
+    relay = Relay(len(sizes), report)
+
+    def alone(number: int, loss: Loss, precise: Loss | None, latents: Tensor) -> Found:
+        clock = Clock(settings, relay.of(number), first=sum(sizes[:number]))
+        try:
+            return _search(loss, latents, settings, clock, precise)
+        except BaseException:
+            relay.stop()
+            raise
+        finally:
+            relay.end(number)
+
+    cores = Parts(sizes, len(sizes))
+    found = cores.map(alone, range(len(sizes)), losses, precisely, cores.split(latents), interrupt=relay.stop)
+    return Found(
+        torch.cat([each.latents for each in found]),
+        torch.cat([each.losses for each in found]),
+        max(each.steps for each in found),
+        max(each.seconds for each in found),
+        any(each.interrupted for each in found),
+    )
 
 
 def restarts(
