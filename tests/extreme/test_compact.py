@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganic.extreme.compact import Encoder, Generator, Upsample
+from ganic.extreme.compact import Encoder, Generator, Upsample, shuffled_conv
 from ganic.extreme.conditioning import ANCHORS, QualityAffine, QualityTable, anchor_weights
 from ganic.extreme.model import Architecture
 from ganic.extreme.tiling import STRIDE
@@ -116,9 +119,19 @@ def test_a_guided_generator_starts_as_another_does_and_corrects_what_it_sees() -
 @pytest.mark.parametrize("size", [1, 3])
 def test_upsampling_starts_without_a_lattice(size: int) -> None:
     torch.manual_seed(0)
-    y = Upsample(6, 5, size)(torch.randn(1, 6, 4, 4))
+    y = F.pixel_shuffle(Upsample(6, 5, size)(torch.randn(1, 6, 4, 4)), 2)
     blocks = y.unfold(2, 2, 2).unfold(3, 2, 2)
     assert torch.allclose(blocks, blocks[..., :1, :1].expand_as(blocks))
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+def test_a_convolution_of_sub_pixels_is_that_of_the_picture(
+    height: int, width: int, inputs: int, outputs: int
+) -> None:
+    conv = torch.nn.Conv2d(inputs, outputs, 3, padding=1).double()
+    x = torch.randn(2, 4 * inputs, height, width, dtype=torch.float64)
+    made = F.pixel_shuffle(shuffled_conv(x, conv), 2)
+    assert torch.allclose(made, conv(F.pixel_shuffle(x, 2)), atol=1e-12)
 
 
 def test_quality_interpolates_between_anchors() -> None:

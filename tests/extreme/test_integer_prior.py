@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ganic.entropy import MAX_SUPPORT, TOTAL
 from ganic.errors import CorruptError, ModelFormatError
 from ganic.extreme.allocation import Allocation, Plan
-from ganic.extreme.integer_prior import IntegerPrior, Layer, blocks
+from ganic.extreme.integer_prior import GROUPS, ContextLayer, IntegerPrior, Layer, blocks
 from ganic.extreme.prior import (
     Prior,
     index_of_scale,
@@ -75,6 +75,26 @@ def test_a_layer_equals_its_definition_in_python_integers(size: int) -> None:
     )
     x = rng.integers(-255, 256, (4, 5, 7))
     assert (Layer(tensors, "l").activate(x.astype(np.float32)) == slow_layer(x, tensors)).all()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(5, 6), (1, 1), (1, 4), (3, 1)])
+def test_a_context_layer_sees_what_earlier_passes_coded(number: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(number)
+    tensors = layer_tensors(
+        rng.integers(-127, 128, (5, 8, 3, 3)).astype(np.int8),
+        rng.integers(-(2**20), 2**20, 5).astype(np.int32),
+        multiplier=40_503,
+        shift=27,
+    )
+    latent = np.zeros((*shape, 8), np.int64)
+    by_pass = rng.integers(-255, 256, (*shape, 8))  # of later passes too, which must not be looked at
+    for earlier in range(number):
+        for rows, columns, channels in blocks(earlier, 8):
+            some = by_pass[rows, columns, earlier * 8 // GROUPS : (earlier + 1) * 8 // GROUPS]
+            latent[rows, columns, channels] = some
+    found = ContextLayer(tensors, "l", number).activate(by_pass.astype(np.float32))
+    assert (found == slow_layer(latent, tensors)).all()
 
 
 def test_the_largest_sums_are_exact_in_any_order() -> None:

@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Sub-pixel convolution to twice the resolution.
+    """Sub-pixel convolution to twice the resolution, before its sub-pixels are moved to their places.
 
     The four sub-pixels start with equal weights (ICNR, arXiv:1707.02937), so training starts without the
     lattice that independent sub-pixel filters draw.
@@ -77,7 +77,9 @@ class Upsample(nn.Module):
             self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x), 2)
+        """[n, inputs, h, w] -> [n, 4 outputs, h, w]."""
+        out: Tensor = self.conv(x)
+        return out
 
 
 class Stage(nn.Module):
@@ -89,10 +91,26 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(blocks))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        x = F.leaky_relu(self.affine(x, quality), SLOPE)
+        x = F.leaky_relu(self.affine(x, quality), SLOPE, inplace=True)
         for block in self.blocks:
             x = block(x)
         return x
+
+
+def shuffled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """``pixel_unshuffle(conv(pixel_shuffle(x, 2)), 2)`` for a 3x3 convolution, without the large picture.
+
+    x [n, 4 inputs, h, w] -> [n, 4 outputs, h, w].  Sub-pixel a of an output looks at rows a - 1, a, a + 1,
+    which are sub-pixels of the same, the previous or the next row of positions; columns likewise.
+    """
+    assert conv.bias is not None
+    where = conv.weight.new_zeros(2, 3, 2, 3)  # [sub-pixel, tap, sub-pixel and row seen]
+    for a in range(2):
+        for tap in range(3):
+            row, seen = divmod(a + tap - 1, 2)
+            where[a, tap, seen, row + 1] = 1
+    kernel = torch.einsum("auir,bvjc,okuv->oabkijrc", where, where, conv.weight)
+    return F.conv2d(x, kernel.flatten(3, 5).flatten(0, 2), conv.bias.repeat_interleave(4), padding=1)
 
 
 class Encoder(nn.Module):
@@ -267,11 +285,14 @@ class Generator(nn.Module):
         regions = None
         if self.label_encoder is not None and labels is not None:
             regions = self.label_encoder(labels)
-        for level, (stage, up) in enumerate(zip(self.stages, self.up, strict=True)):
+        for level, stage in enumerate(self.stages):
+            if level:
+                x = F.pixel_shuffle(x, 2)
             if regions is not None:
                 x = x + regions[level]
             if str(level) in self.guides:
                 x = x + self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * GUIDE_SCALE)
-            x = up(stage(x, quality))
-        out: Tensor = self.out(F.leaky_relu(x, SLOPE))
-        return out.float() + linear.float() + 0.5
+            x = self.up[level](stage(x, quality))
+        # At full resolution memory takes longer than arithmetic: the last two layers work on sub-pixels.
+        out = shuffled_conv(F.leaky_relu(x, SLOPE, inplace=True), self.out)
+        return F.pixel_shuffle(out, 2).float() + linear.float() + 0.5

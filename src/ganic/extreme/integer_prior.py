@@ -86,36 +86,75 @@ class Layer:
         matrix = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
         self.matrix = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
         self.bias = bias.astype(np.float32)
-        self.multiplier = multiplier.astype(np.float64)
-        self.half = float(2 ** (shift - 1))
-        self.scale = 2.0**-shift
+        self.factor = multiplier.astype(np.float64) * 2.0**-shift
 
     def accumulate(self, x: Float32, columns: slice = slice(None)) -> Float32:
         """Integer-valued [h, w, inputs] -> [h, w, outputs] sums, without bias."""
-        height, width, _ = x.shape
-        if self.size == 3:
-            padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-            windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-            x = windows.transpose(0, 1, 3, 4, 2)
-        flat = np.require(x.reshape(height * width, len(self.matrix)), requirements=["C", "W"])
-        # torch.mm, not numpy's product: a second library's threads, spinning after their work, would slow
-        # down the networks that run next.
-        sums: Float32 = torch.mm(torch.from_numpy(flat), self.matrix[:, columns]).numpy()
-        return sums.reshape(height, width, sums.shape[1])
+        return _sums(_neighbourhoods(x) if self.size == 3 else x, self.matrix[:, columns])
 
     def rescale(self, sums: Float32, columns: slice = slice(None)) -> npt.NDArray[np.float64]:
         """Sums with bias -> integers on the next layer's grid, not yet clipped."""
+        # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact.
         scaled = sums.astype(np.float64)
-        scaled *= self.multiplier[columns]
-        scaled += self.half
-        scaled *= self.scale
+        scaled *= self.factor[columns]
+        scaled += 0.5
         return np.floor(scaled, out=scaled)
 
     def activate(self, x: Float32, bias: Float32 | None = None) -> Float32:
         """The layer followed by rectification to 0..255."""
         sums = self.accumulate(x)
         sums += self.bias if bias is None else bias
-        return np.clip(self.rescale(sums), 0, ACTIVATION_MAX).astype(np.float32)
+        scaled = self.rescale(sums)
+        return np.clip(scaled, 0, ACTIVATION_MAX, out=scaled).astype(np.float32)
+
+
+class ContextLayer(Layer):
+    """The 3x3 layer of pass ``number``, over latents in the order of the passes.
+
+    That is, channels [p * group, (p + 1) * group) of a position are those that pass p codes there.  What a
+    pass can see of a position are then the first ``number`` of these groups, whatever its parity, and the
+    rest of the arithmetic, on zeros, is left out.
+    """
+
+    def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], name: str, number: int) -> None:
+        super().__init__(tensors, name)
+        latent = len(self.matrix) // 9
+        size = latent // GROUPS
+        self.known = number * size
+        self.by_parity = []  # of the output
+        for parity in range(GROUPS):
+            rows = [
+                tap * latent + (p ^ parity ^ seen) * size + np.arange(size)
+                for tap, seen in enumerate((3, 2, 3, 1, 0, 1, 3, 2, 3))  # by how much a neighbour's differs
+                for p in range(number)
+            ]
+            self.by_parity.append(self.matrix[np.concatenate(rows)])
+
+    def accumulate(self, x: Float32, columns: slice = slice(None)) -> Float32:
+        height, width, _ = x.shape
+        seen = _neighbourhoods(x[:, :, : self.known])
+        sums = np.empty((height, width, self.matrix[:, columns].shape[1]), dtype=np.float32)
+        for parity, matrix in enumerate(self.by_parity):
+            at = slice(parity // 2, None, 2), slice(parity % 2, None, 2)
+            sums[at] = _sums(seen[at], matrix[:, columns])
+        return sums
+
+
+def _neighbourhoods(x: Float32) -> Float32:
+    """[h, w, c] -> a view [h, w, 3, 3, c] of every position's neighbours, zeros beyond the borders."""
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return windows.transpose(0, 1, 3, 4, 2)
+
+
+def _sums(x: Float32, matrix: torch.Tensor) -> Float32:
+    """[h, w, ...] times a matrix [inputs, outputs] -> [h, w, outputs]."""
+    height, width = x.shape[:2]
+    flat = np.require(x.reshape(height * width, len(matrix)), requirements=["C", "W"])
+    # torch.mm, not numpy's product: a second library's threads, spinning after their work, would slow down
+    # the networks that run next.
+    sums: Float32 = torch.mm(torch.from_numpy(flat), matrix).numpy()
+    return sums.reshape(height, width, sums.shape[1])
 
 
 def _tensor(
@@ -147,8 +186,8 @@ class IntegerPrior:
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], price: float = 0.0) -> None:
         self.price = price
         self.decoder = [Layer(tensors, f"hyper_decoder.{n}") for n in ("first", "second", "third")]
-        self.context: list[Layer | None] = [None]
-        self.context += [Layer(tensors, f"passes.{p}.context") for p in range(1, GROUPS)]
+        self.context: list[ContextLayer | None] = [None]
+        self.context += [ContextLayer(tensors, f"passes.{p}.context", p) for p in range(1, GROUPS)]
         self.first = [Layer(tensors, f"passes.{p}.first") for p in range(GROUPS)]
         self.second = [Layer(tensors, f"passes.{p}.second") for p in range(GROUPS)]
         self.head = [Layer(tensors, f"passes.{p}.head") for p in range(GROUPS)]
@@ -158,7 +197,7 @@ class IntegerPrior:
             _tensor(tensors, "tables.counts", np.int32, 1), _tensor(tensors, "tables.supports", np.int16, 1)
         )
         self.scales = self.tables.n_tables
-        self.latent = len(self.head[0].multiplier) // 2
+        self.latent = self.head[0].matrix.shape[1] // 2
         self.hyper = self.hyper_mean.shape[1]
         if self.latent % GROUPS or int(self.hyper_index.max(initial=0)) >= self.scales:
             raise ModelFormatError(
@@ -178,7 +217,8 @@ class IntegerPrior:
     def _walk(self, psi: Float32, area: Allocation, code: Coder) -> Int32:
         """The four passes; returns the latent y-hat in 1/16 [height, width, latent], 0 where not coded."""
         height, width, _ = psi.shape
-        known = np.zeros((height, width, self.latent), dtype=np.float32)
+        known = np.zeros((height, width, self.latent), dtype=np.float32)  # in the order of the passes
+        group = self.latent // GROUPS
         latent = np.zeros((height, width, self.latent), dtype=np.int32)
         for number in range(GROUPS):
             context, head = self.context[number], self.head[number]
@@ -195,10 +235,12 @@ class IntegerPrior:
             value = mean + GRID * code(number, mean, index).astype(np.int32)
             start = 0
             for block, part, (shaped, _) in zip(where, coded, outputs, strict=True):
-                latent[block][part] = value[start : start + shaped.size].reshape(shaped.shape)
+                coded_now = value[start : start + shaped.size].reshape(shaped.shape)
+                latent[block][part] = coded_now
+                # Contexts see a quarter of a latent: floor((16 y + 2) / 4), within +-255.
+                seen = np.clip((coded_now + 2) >> 2, -ACTIVATION_MAX, ACTIVATION_MAX)
+                known[block[0], block[1], number * group : (number + 1) * group][part] = seen
                 start += shaped.size
-            # Contexts see a quarter of a latent: floor((16 y + 2) / 4), within +-255.
-            np.clip((latent + 2) >> 2, -ACTIVATION_MAX, ACTIVATION_MAX, out=known, casting="unsafe")
         return latent
 
     def _head(self, head: Layer, x: Float32, channels: slice) -> tuple[Int32, Index]:
