@@ -81,7 +81,7 @@ def command(
             _objective(loaded),
             folder,
             data=_batches(loaded),
-            weights=_weights,
+            weights=lambda path: _begin(loaded, _weights(path)),
             device=device,
             quiet=quiet,
         )
@@ -133,6 +133,15 @@ def _weights(path: Path) -> Mapping[str, Tensor]:
 
         return ganz_weights(file)
     raise TrainingError(f"{file.path}: models of the system {file.system!r} cannot be trained on; give a run")
+
+
+def _begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights that a recipe starts from, as its own networks have them."""
+    if recipe.system != "extreme":
+        return weights
+    from ganic.extreme.recipe import begin
+
+    return begin(recipe, weights)
 
 
 def _objective(recipe: Recipe) -> Objective:

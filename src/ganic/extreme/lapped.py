@@ -42,7 +42,7 @@ def lapped_basis() -> Tensor:
     return torch.stack(halves, dim=1).reshape(BANDS, 2 * BANDS)
 
 
-def _kept(channels: int) -> list[Band]:
+def kept(channels: int) -> list[Band]:
     """The bands of the lowest frequencies: two thirds luma, the rest two chromas."""
     chroma = channels // 6
     return separable.lowest(BANDS, (channels - 2 * chroma, chroma, chroma))
@@ -50,15 +50,15 @@ def _kept(channels: int) -> list[Band]:
 
 def picture_basis(channels: int) -> Tensor:
     """The ``channels`` (at most 384) lowest-frequency functions [channels, 3, 32, 32], orthonormal."""
-    return separable.functions(lapped_basis(), _kept(channels))
+    return separable.functions(lapped_basis(), kept(channels))
 
 
 def typical_deviations(channels: int) -> Tensor:
     """Standard deviations [channels] of the coefficients of photographs."""
-    return separable.deviations(lapped_basis(), _kept(channels), CONTRAST).float()
+    return separable.deviations(lapped_basis(), kept(channels), CONTRAST).float()
 
 
-def _kernel(channels: int) -> Tensor:
+def kernel(channels: int) -> Tensor:
     """The basis as a 2x2 kernel over 16x16 blocks, as stored: [channels, 768, 2, 2]."""
     blocks = picture_basis(channels).reshape(channels, 3, 2, BANDS, 2, BANDS)
     return blocks.permute(0, 1, 3, 5, 2, 4).reshape(channels, 3 * BANDS * BANDS, 2, 2).float() * STORED
@@ -78,7 +78,7 @@ class Analysis(nn.Module):
             if blank:
                 self.conv.weight.zero_()
             else:
-                self.conv.weight.copy_(_kernel(channels))
+                self.conv.weight.copy_(kernel(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         half = BANDS // 2
@@ -108,15 +108,15 @@ class Synthesis(nn.Module):
         self.factor = 1 / (scale * STORED)
         window = tapered(taper)
         blocks = torch.outer(window, window).reshape(2, BANDS, 2, BANDS).permute(1, 3, 0, 2)
-        # [1 (coefficients last)...]: as the kernel below, over colours, rows and columns of a block.
-        kernel = blocks.reshape(1, BANDS * BANDS, 2, 2).expand(3, -1, -1, -1).reshape(-1, 1, 2, 2).flip(2, 3)
-        self.register_buffer("window", kernel.contiguous(), persistent=False)
+        # [1 (coefficients last)...]: as the weights below, over colours, rows and columns of a block.
+        window = blocks.reshape(1, BANDS * BANDS, 2, 2).expand(3, -1, -1, -1).reshape(-1, 1, 2, 2).flip(2, 3)
+        self.register_buffer("window", window.contiguous(), persistent=False)
         self.conv = nn.Conv2d(channels, 3 * BANDS * BANDS, 2, bias=False)
         with torch.no_grad():
-            self.conv.weight.copy_(_kernel(channels).transpose(0, 1).flip(2, 3))
+            self.conv.weight.copy_(kernel(channels).transpose(0, 1).flip(2, 3))
 
     def forward(self, y: Tensor) -> Tensor:
         half = BANDS // 2
-        kernel = self.conv.weight * self.window.to(self.conv.weight.dtype)
-        blocks = F.conv2d(F.pad(y * self.factor, (1, 1, 1, 1)), kernel)
+        weight = self.conv.weight * self.window.to(self.conv.weight.dtype)
+        blocks = F.conv2d(F.pad(y * self.factor, (1, 1, 1, 1)), weight)
         return F.pixel_shuffle(blocks, BANDS)[:, :, half:-half, half:-half]

@@ -27,7 +27,7 @@ GAIN_UNIT = 4.0
 class Architecture(Table):
     """Sizes of every part; a model file's ``config`` is made from it."""
 
-    latent: int = 128  # channels of the latent, a multiple of 4
+    latent: int = 192  # channels of the latent, a multiple of 4
     encoder_widths: tuple[int, ...] = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8, 1/16
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)  # residual blocks at the same resolutions
     generator_widths: tuple[int, ...] = (192, 128, 64, 32, 16)  # channels at 1/16, 1/8, 1/4, 1/2, 1

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from ganic.errors import RecipeError
+from ganic.extreme.growing import channels, grown
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.training.objective import Objective
 from ganic.training.recipes import Recipe
@@ -28,3 +33,14 @@ def build(recipe: Recipe) -> Objective:
         f"{recipe.source}: objective.arch: {arch!r} is none of 'compact', 'compact-selective' and "
         "'agustsson2019'"
     )
+
+
+def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has.
+
+    Raises RecipeError, TrainingError.
+    """
+    if recipe.objective.get("arch", "compact") != "compact":
+        return weights
+    latent, before = recipe.objective_as(CompactSettings).architecture.latent, channels(weights)
+    return grown(weights, latent) if before is not None and before < latent else weights
