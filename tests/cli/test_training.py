@@ -34,6 +34,9 @@ def test_train_export_evaluate(run: Run, folder: Path, monkeypatch: pytest.Monke
     result = run("train", GOLDEN / "tiny.toml", *short, "--run-dir", "runs/mini", "-q")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.startswith("tiny: finished step 2, ") and result.stdout == ""
+    # The log says what the recipe leaves to defaults: those of a later version may be others.
+    table = json.loads(Path("runs/mini/metrics.jsonl").read_text().splitlines()[0])["recipe"]["objective"]
+    assert table["mse"] == 150.0 and table["architecture"]["bit_price"] == 0.04
 
     result = run("export", "runs/mini", "-o", "models/mini.safetensors")
     assert result.exit_code == 0, result.stderr
@@ -50,6 +53,13 @@ def test_train_export_evaluate(run: Run, folder: Path, monkeypatch: pytest.Monke
         line = Path("more/metrics.jsonl").read_text().splitlines()[0]
         assert json.loads(line)["from"] == f"{model} (codec)"
         shutil.rmtree("more")
+    # A latent of more channels than the model's grows out of it.
+    wider = ["--set", 'init="mini"', "--set", "objective.architecture.latent=24"]
+    assert run("train", GOLDEN / "tiny.toml", *short, *wider, "--run-dir", "wider", "-q").exit_code == 0
+    assert run("export", "wider", "-o", "models/wider.safetensors").exit_code == 0
+    assert run("encode", PHOTO, "--model", "wider", "-o", "photo.ganic").exit_code == 0
+    assert run("verify", "photo.ganic").exit_code == 0
+
     result = run("train", GOLDEN / "tiny.toml", *short, "--set", 'init="nobody"', "--run-dir", "more", "-q")
     assert result.exit_code != 0 and "nobody" in result.stderr
 

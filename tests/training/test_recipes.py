@@ -153,3 +153,16 @@ def test_the_objective_table_is_the_systems_own(path: Path) -> None:
     assert recipe.objective_as(Distortion) == Distortion(kind="distortion", weight=3.0)
     with pytest.raises(RecipeError, match=r"objective\.weight: unknown key \(allowed here: kind, wait\)"):
         recipe.objective_as(Other)
+
+
+def test_a_log_has_every_value_of_the_objective_table(path: Path) -> None:
+    class Distortion(Table):
+        kind: str
+        weight: float
+        wait: tuple[int, ...] = (1, 2)
+
+    recipe = recipes.load(path)
+    full = recipe.with_objective(recipe.objective_as(Distortion))
+    assert full.objective == {"kind": "distortion", "weight": 3.0, "wait": [1, 2]}
+    assert "wait" not in recipe.objective and full.source == recipe.source
+    assert full.objective_as(Distortion) == recipe.objective_as(Distortion)

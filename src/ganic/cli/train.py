@@ -75,10 +75,11 @@ def command(
 
     folder = Path(run_dir) if run_dir else Path("runs", loaded.name)
     torch.manual_seed(loaded.seed)  # decides the initial weights
+    loaded, objective = _objective(loaded)
     with _log_on_stderr(logging.WARNING if quiet else logging.INFO):
         result = loop.train(
             loaded,
-            _objective(loaded),
+            objective,
             folder,
             data=_batches(loaded),
             weights=lambda path: _begin(loaded, _weights(path)),
@@ -144,20 +145,20 @@ def _begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor
     return begin(recipe, weights)
 
 
-def _objective(recipe: Recipe) -> Objective:
-    """The losses of the recipe's system."""
+def _objective(recipe: Recipe) -> tuple[Recipe, Objective]:
+    """The recipe with all values of its system's table, and that system's losses."""
     if recipe.system == "extreme":
-        from ganic.extreme.recipe import build
+        from ganic.extreme import recipe as extreme
 
-        return build(recipe)
+        return recipe.with_objective(extreme.table_of(recipe)), extreme.build(recipe)
     if recipe.system == "ganz":
-        from ganic.ganz.recipe import build as build_ganz
+        from ganic.ganz import recipe as ganz
 
-        return build_ganz(recipe)
+        return recipe.with_objective(ganz.table_of(recipe)), ganz.build(recipe)
     if recipe.system == "segmentation":
-        from ganic.segmentation.recipe import build as build_segmentation
+        from ganic.segmentation import recipe as segmentation
 
-        return build_segmentation(recipe)
-    from ganic.jpeg.recipe import build as build_jpeg
+        return recipe.with_objective(segmentation.table_of(recipe)), segmentation.build(recipe)
+    from ganic.jpeg import recipe as jpeg
 
-    return build_jpeg(recipe)
+    return recipe.with_objective(jpeg.table_of(recipe)), jpeg.build(recipe)

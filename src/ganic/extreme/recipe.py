@@ -9,30 +9,35 @@ from torch import Tensor
 from ganic.errors import RecipeError
 from ganic.extreme.growing import channels, grown
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
+from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
+from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
 from ganic.training.objective import Objective
 from ganic.training.recipes import Recipe
 
 
-def build(recipe: Recipe) -> Objective:
-    """The objective of a recipe with ``system = "extreme"``; its ``[objective]`` table says which networks.
-
-    Raises RecipeError.
-    """
+def table_of(recipe: Recipe) -> CompactSettings | SelectiveSettings | PublishedSettings:
+    """The recipe's ``[objective]`` table, which says which networks; raises RecipeError."""
     arch = recipe.objective.get("arch", "compact")
     if arch == "compact":
-        return GenerativeCompression(recipe.objective_as(CompactSettings))
+        return recipe.objective_as(CompactSettings)
     if arch == "compact-selective":
-        from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
-
-        return SelectiveCompression(recipe.objective_as(SelectiveSettings))
+        return recipe.objective_as(SelectiveSettings)
     if arch == "agustsson2019":
-        from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
-
-        return PublishedObjective(recipe.objective_as(PublishedSettings))
+        return recipe.objective_as(PublishedSettings)
     raise RecipeError(
         f"{recipe.source}: objective.arch: {arch!r} is none of 'compact', 'compact-selective' and "
         "'agustsson2019'"
     )
+
+
+def build(recipe: Recipe) -> Objective:
+    """The objective of a recipe with ``system = "extreme"``; raises RecipeError."""
+    table = table_of(recipe)
+    if isinstance(table, CompactSettings):
+        return GenerativeCompression(table)
+    if isinstance(table, SelectiveSettings):
+        return SelectiveCompression(table)
+    return PublishedObjective(table)
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -40,7 +45,7 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]
 
     Raises RecipeError, TrainingError.
     """
-    if recipe.objective.get("arch", "compact") != "compact":
+    table, before = table_of(recipe), channels(weights)
+    if not isinstance(table, CompactSettings) or before is None or before >= table.architecture.latent:
         return weights
-    latent, before = recipe.objective_as(CompactSettings).architecture.latent, channels(weights)
-    return grown(weights, latent) if before is not None and before < latent else weights
+    return grown(weights, table.architecture.latent)

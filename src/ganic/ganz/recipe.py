@@ -56,9 +56,14 @@ class GanzTable(Table):
         return self
 
 
+def table_of(recipe: Recipe) -> GanzTable:
+    """The recipe's [objective] table; raises RecipeError."""
+    return recipe.objective_as(GanzTable)
+
+
 def config_of(recipe: Recipe) -> Config:
     """What the exported model will say of itself."""
-    table = recipe.objective_as(GanzTable)
+    table = table_of(recipe)
     return Config(
         table.latent_dim,
         recipe.crop,
@@ -75,7 +80,7 @@ def config_of(recipe: Recipe) -> Config:
 
 def build(recipe: Recipe) -> Objective:
     """The objective of a recipe; its crop is the picture size.  Raises RecipeError, UsageError."""
-    table = recipe.objective_as(GanzTable)
+    table = table_of(recipe)
     generator = config_of(recipe).generator(table.init)
     wanted = table.kind == "began" or table.adversarial > 0
     discriminator = Discriminator(table.latent_dim, recipe.crop, table.width, table.init) if wanted else None

@@ -8,11 +8,16 @@ from ganic.segmentation.objective import SegmentationObjective, Settings
 from ganic.training.recipes import Recipe
 
 
+def table_of(recipe: Recipe) -> Settings:
+    """The recipe's [objective] table; raises RecipeError."""
+    if recipe.crop % STRIDE:
+        raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; the segmenter needs a multiple of {STRIDE}")
+    return recipe.objective_as(Settings)
+
+
 def build(recipe: Recipe) -> SegmentationObjective:
     """The objective of a recipe with ``system = "segmentation"``; raises RecipeError.
 
     Its first weights come from torch's default generator.
     """
-    if recipe.crop % STRIDE:
-        raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; the segmenter needs a multiple of {STRIDE}")
-    return SegmentationObjective(recipe.objective_as(Settings))
+    return SegmentationObjective(table_of(recipe))

@@ -193,6 +193,13 @@ class Recipe(Table):
         """The ``[objective]`` table as the system's own class; raises RecipeError naming file and key."""
         return _validate(table, self.objective, self._source, ("objective",))
 
+    def with_objective(self, table: Table) -> Recipe:
+        """The same with every value of its ``[objective]`` table, as a run's log should have it: what a later
+        version takes for granted may be something else."""
+        full = self.model_copy(update={"objective": table.model_dump(mode="json")})
+        full._source = self._source
+        return full
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; ``overrides`` are ``"a.b=value"``.
