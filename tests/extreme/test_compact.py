@@ -17,8 +17,9 @@ from ganic.extreme.tiling import STRIDE
 
 def test_the_generator_stays_within_150_kmac_per_pixel() -> None:
     with torch.device("meta"):
-        generator = Generator(**Architecture().config()["generator"])
-        latent, quality = torch.empty(1, 128, 16, 16), torch.zeros(1)
+        architecture = Architecture()
+        generator = Generator(**architecture.config()["generator"])
+        latent, quality = torch.empty(1, architecture.latent, 16, 16), torch.zeros(1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         generator(latent, quality)
     per_pixel = counter.get_total_flops() / 2 / (16 * STRIDE) ** 2
