@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from typing import TypeVar
 
@@ -83,11 +84,7 @@ class Codec:
         self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
         config = model.config
-        self._generator_config = config["generator"]
-        self._encoder = self._network(Encoder(**config["encoder"]), "encoder")
-        self._hyper_encoder = HyperEncoder(**config["hyper_encoder"])
-        self._hyper_encoder.load_state_dict({k: v.float() for k, v in self._part("hyper_encoder").items()})
-        self._hyper_encoder.eval()
+        self._config = config
         self._generators: dict[float, Generator] = {}
         anchors = self._tensors["gain.anchors"].float()
         self._gains: npt.NDArray[np.float32] = torch.exp(
@@ -216,6 +213,20 @@ class Codec:
         drop = np.rint((1 - importance) * background * (QUALITIES - 1)).astype(np.int64)
         scene = {} if coded.all() else {"LABL": labels_for(self.classes, regions, coded)}
         return Plan.of(drop, coded), scene
+
+    # Networks are made when they are needed: who only decodes does not wait for the encoder.
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        with torch.inference_mode(False):
+            return self._network(Encoder(**self._config["encoder"]), "encoder")
+
+    @cached_property
+    def _hyper_encoder(self) -> HyperEncoder:
+        with torch.inference_mode(False):
+            network = HyperEncoder(**self._config["hyper_encoder"])
+            network.load_state_dict({k: v.float() for k, v in self._part("hyper_encoder").items()})
+            return network.eval()
 
     def _network(self, network: Network, part: str) -> Network:
         network.load_state_dict({name: value.float() for name, value in self._part(part).items()})
@@ -355,7 +366,7 @@ class Codec:
         if generator is None:
             if fidelity > 0 and not self.has_distortion_generator:
                 raise UsageError("fidelity: this model has no distortion-only generator; leave it at 0")
-            generator = self._network(Generator(**self._generator_config), "generator")
+            generator = self._network(Generator(**self._config["generator"]), "generator")
             if fidelity > 0:
                 # Interpolating the weights of two generators of one lineage interpolates between their
                 # pictures (network interpolation, arXiv:1811.10515).
