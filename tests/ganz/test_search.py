@@ -155,15 +155,16 @@ def test_zero_steps_evaluate_the_start() -> None:
         assert torch.equal(found.losses, problem(problem.zero))
 
 
+def at_step_seven(progress: Progress) -> None:
+    if progress.step == 7:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("finish", [0.0, 1.0])
 def test_ctrl_c_keeps_the_best(finish: float) -> None:
     problem = Quadratics()
 
-    def stop(progress: Progress) -> None:
-        if progress.step == 7:
-            raise KeyboardInterrupt
-
-    found = search(problem, problem.zero, Settings(steps=1000, finish=finish), stop)
+    found = search(problem, problem.zero, Settings(steps=1000, finish=finish), at_step_seven)
     assert found.interrupted
     assert (found.losses < problem(problem.zero)).all()
     assert torch.allclose(found.losses, problem(found.latents))
@@ -220,6 +221,17 @@ def test_each_core_searches_its_rows_from_beginning_to_end(finish: float, sizes:
     assert torch.allclose(seen[-1].best, found.losses, atol=1e-3)
 
 
+def test_fewer_parts_than_cores_leave_torch_its_threads() -> None:
+    halves, before = Halves((2, 2, 1)), torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        together = Together(halves.together.losses, Parts((2, 2, 1), 5))
+        search(together, halves.problem.zero, Settings(steps=3))
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_rows_that_are_done_do_not_keep_others_from_reporting() -> None:
     # L-BFGS ends at once where it begins at the solution.
     halves, seen = Halves(), list[Progress]()
@@ -235,11 +247,7 @@ def test_rows_that_are_done_do_not_keep_others_from_reporting() -> None:
 def test_ctrl_c_in_one_thread_ends_all(finish: float) -> None:
     halves = Halves()
 
-    def stop(progress: Progress) -> None:
-        if progress.step == 7:
-            raise KeyboardInterrupt
-
-    found = search(halves.together, halves.problem.zero, Settings(steps=10**9, finish=finish), stop)
+    found = search(halves.together, halves.problem.zero, Settings(steps=10**9, finish=finish), at_step_seven)
     assert found.interrupted and 7 <= found.steps < 10**6
     assert (found.losses < halves.problem(halves.problem.zero)).all()
     assert torch.allclose(found.losses, halves.problem(found.latents))

@@ -101,8 +101,8 @@ def _side_by_side(
         finally:
             relay.end(number)
 
-    cores = Parts(sizes, len(sizes))
-    found = cores.map(alone, range(len(sizes)), losses, precisely, cores.split(latents), interrupt=relay.stop)
+    parts = Parts(sizes, loss.parts.cores)
+    found = parts.map(alone, range(len(sizes)), losses, precisely, parts.split(latents), interrupt=relay.stop)
     return Found(
         torch.cat([each.latents for each in found]),
         torch.cat([each.losses for each in found]),
