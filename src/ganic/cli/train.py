@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ganic.training.data import Batches
     from ganic.training.distributed import Team
     from ganic.training.objective import Objective
-    from ganic.training.recipes import Recipe
+    from ganic.training.recipes import Recipe, Table
 
 
 @click.command("train", short_help="Train a model as a recipe says.")
@@ -75,7 +75,9 @@ def command(
 
     folder = Path(run_dir) if run_dir else Path("runs", loaded.name)
     torch.manual_seed(loaded.seed)  # decides the initial weights
-    loaded, objective = _objective(loaded)
+    system = _system(loaded)
+    loaded = loaded.with_objective(system.table_of(loaded))
+    objective = system.build(loaded)
     with _log_on_stderr(logging.WARNING if quiet else logging.INFO):
         result = loop.train(
             loaded,
@@ -145,20 +147,27 @@ def _begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor
     return begin(recipe, weights)
 
 
-def _objective(recipe: Recipe) -> tuple[Recipe, Objective]:
-    """The recipe with all values of its system's table, and that system's losses."""
+class _System(Protocol):
+    """What a system's module ``recipe`` has."""
+
+    def table_of(self, recipe: Recipe, /) -> Table: ...
+
+    def build(self, recipe: Recipe, /) -> Objective: ...
+
+
+def _system(recipe: Recipe) -> _System:
     if recipe.system == "extreme":
         from ganic.extreme import recipe as extreme
 
-        return recipe.with_objective(extreme.table_of(recipe)), extreme.build(recipe)
+        return extreme
     if recipe.system == "ganz":
         from ganic.ganz import recipe as ganz
 
-        return recipe.with_objective(ganz.table_of(recipe)), ganz.build(recipe)
+        return ganz
     if recipe.system == "segmentation":
         from ganic.segmentation import recipe as segmentation
 
-        return recipe.with_objective(segmentation.table_of(recipe)), segmentation.build(recipe)
+        return segmentation
     from ganic.jpeg import recipe as jpeg
 
-    return recipe.with_objective(jpeg.table_of(recipe)), jpeg.build(recipe)
+    return jpeg

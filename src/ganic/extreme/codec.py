@@ -83,8 +83,7 @@ class Codec:
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
-        config = model.config
-        self._config = config
+        self._config = config = model.config
         self._generators: dict[float, Generator] = {}
         anchors = self._tensors["gain.anchors"].float()
         self._gains: npt.NDArray[np.float32] = torch.exp(
@@ -224,14 +223,15 @@ class Codec:
     @cached_property
     def _hyper_encoder(self) -> HyperEncoder:
         with torch.inference_mode(False):
-            network = HyperEncoder(**self._config["hyper_encoder"])
-            network.load_state_dict({k: v.float() for k, v in self._part("hyper_encoder").items()})
-            return network.eval()
+            return self._filled(HyperEncoder(**self._config["hyper_encoder"]), "hyper_encoder")
+
+    def _filled(self, network: Network, part: str) -> Network:
+        """With the model's weights, as float32 on the CPU."""
+        network.load_state_dict({name: value.float() for name, value in self._part(part).items()})
+        return network.eval().requires_grad_(False)
 
     def _network(self, network: Network, part: str) -> Network:
-        network.load_state_dict({name: value.float() for name, value in self._part(part).items()})
-        network.eval().requires_grad_(False)
-        return network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return self._filled(network, part).to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _part(self, name: str) -> dict[str, Tensor]:
         return below(self._tensors, f"{name}.")

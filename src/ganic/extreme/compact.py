@@ -97,6 +97,20 @@ class Stage(nn.Module):
         return x
 
 
+def _seen() -> Tensor:
+    seen = torch.zeros(2, 3, 2, 3)
+    for sub_pixel in range(2):
+        for tap in range(3):
+            row, other = divmod(sub_pixel + tap - 1, 2)
+            seen[sub_pixel, tap, other, row + 1] = 1
+    return seen
+
+
+SEEN = _seen()
+"""1 where a sub-pixel of a row, through a tap of three, sees a sub-pixel of the row before, of its own and of
+the next."""
+
+
 def shuffled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """``pixel_unshuffle(conv(pixel_shuffle(x, 2)), 2)`` for a 3x3 convolution, without the large picture.
 
@@ -104,11 +118,7 @@ def shuffled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     which are sub-pixels of the same, the previous or the next row of positions; columns likewise.
     """
     assert conv.bias is not None
-    where = conv.weight.new_zeros(2, 3, 2, 3)  # [sub-pixel, tap, sub-pixel and row seen]
-    for a in range(2):
-        for tap in range(3):
-            row, seen = divmod(a + tap - 1, 2)
-            where[a, tap, seen, row + 1] = 1
+    where = SEEN.to(conv.weight)
     kernel = torch.einsum("auir,bvjc,okuv->oabkijrc", where, where, conv.weight)
     return F.conv2d(x, kernel.flatten(3, 5).flatten(0, 2), conv.bias.repeat_interleave(4), padding=1)
 

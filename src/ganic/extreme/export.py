@@ -16,7 +16,8 @@ from ganic.errors import TrainingError
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import Prior, symbol_tables
-from ganic.extreme.selective_objective import SelectiveSettings
+from ganic.extreme.published_objective import PublishedSettings
+from ganic.extreme.recipe import table_of
 from ganic.tensor_names import below, halves
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe
@@ -43,13 +44,10 @@ def export_run(
         OutputError: the file cannot be written.
     """
     recipe = run_recipe(run_dir)
-    arch = recipe.objective.get("arch", "compact")
-    if recipe.system != "extreme" or arch == "agustsson2019":
+    table = table_of(recipe) if recipe.system == "extreme" else None
+    if table is None or isinstance(table, PublishedSettings):
         raise TrainingError(f"{run_dir}: this run trained no compact codec, so there is nothing to export")
-    if arch == "compact":
-        architecture = recipe.objective_as(CompactSettings).architecture
-    else:
-        architecture = recipe.objective_as(SelectiveSettings).codec
+    architecture = table.architecture if isinstance(table, CompactSettings) else table.codec
     model = CompactModel(architecture)
     weights = checkpoint.weights(run_dir)
     model.load_state_dict(below(weights, "codec."))
@@ -59,7 +57,7 @@ def export_run(
         if not torch.equal(encoder["out.weight"].half(), model.encoder.state_dict()["out.weight"].half()):
             raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
     tensors = model_tensors(model, distortion_generator=generator)
-    if arch == "compact":
+    if isinstance(table, CompactSettings):
         for opponent in OPPONENTS:
             tensors |= halves(below(weights, f"{opponent}."), opponent)
     return models.save(output, name, "extreme", architecture.config(), tensors, card=card)

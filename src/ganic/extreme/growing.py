@@ -33,11 +33,11 @@ def channels(weights: Mapping[str, Tensor]) -> int | None:
 def grown(weights: Mapping[str, Tensor], latent: int) -> dict[str, Tensor]:
     """Weights by their names in a run, with ``latent`` channels, a multiple of 4, in place of fewer.
 
-    Other tensors are handed through.  Raises TrainingError for fewer channels than there are, and for a
-    selective model, whose encoder has further kernels.
+    Other tensors are handed through.  Raises TrainingError unless there are fewer channels so far, and
+    for a selective model, whose encoder has further kernels.
     """
     old = channels(weights) or 0
-    if latent % GROUPS or not 0 < old <= latent:
+    if latent % GROUPS or not 0 < old < latent:
         raise TrainingError(
             f"latent: {old} channels cannot become {latent}; give a multiple of 4 above {old}"
         )
@@ -57,9 +57,6 @@ def grown(weights: Mapping[str, Tensor], latent: int) -> dict[str, Tensor]:
         out = torch.empty_like(values)
         return out.index_copy_(dim, where, values)
 
-    def copied(values: Tensor, dim: int) -> Tensor:
-        return placed(values.index_select(dim, source), dim)
-
     def zeroed(values: Tensor, dim: int) -> Tensor:
         shape = [*values.shape]
         shape[dim] = len(added)
@@ -72,7 +69,7 @@ def grown(weights: Mapping[str, Tensor], latent: int) -> dict[str, Tensor]:
     def head(values: Tensor) -> Tensor:
         """Means of 0 and scales as of the neighbour, [2 old, ...]."""
         mean, scale = values.chunk(2)
-        scale = scale.index_select(0, source)
+        scale = scale[source]
         if scale.ndim == 1:
             scale[old:] += smaller
         return torch.cat([zeroed(mean, 0), placed(scale, 0)])
@@ -84,7 +81,7 @@ def grown(weights: Mapping[str, Tensor], latent: int) -> dict[str, Tensor]:
     share = (drawn * begun).flatten(1).sum(1) / begun.square().flatten(1).sum(1)
     shown = (kernel * share[:, None, None, None]).transpose(0, 1).flip(2, 3)
     made = dict(weights)
-    made[GAIN] = copied(weights[GAIN], 1)
+    made[GAIN] = placed(weights[GAIN][:, source], 1)
     for name, values in weights.items():
         if name == "codec.encoder.linear.conv.weight":
             made[name] = placed(torch.cat([values, kernel]), 0)

@@ -12,7 +12,7 @@ from ganic.errors import TrainingError
 from ganic.ganz import model as model_file
 from ganic.ganz.basis import SMALLEST
 from ganic.ganz.making import Say, make
-from ganic.ganz.recipe import GanzTable, config_of
+from ganic.ganz.recipe import config_of, table_of
 from ganic.ganz.reconstruction import LearnedScales
 from ganic.training import checkpoint, distributed
 from ganic.training.data import PictureBatches
@@ -38,7 +38,7 @@ def export_run(
     recipe = run_recipe(run_dir)
     if recipe.system != "ganz":
         raise TrainingError(f"{run_dir}: is a run of the system {recipe.system!r}, not of ganz")
-    table = recipe.objective_as(GanzTable)
+    table = table_of(recipe)
     weights = checkpoint.weights(run_dir)
     pictures = _pictures(recipe, table.pictures)
     model = make(weights, config_of(recipe), pictures, rd_steps=table.search_steps, say=say)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ganic import models
 from ganic.errors import TrainingError
-from ganic.segmentation.objective import PLAYER, Settings
+from ganic.segmentation.objective import PLAYER
+from ganic.segmentation.recipe import table_of
 from ganic.segmentation.storage import stored
 from ganic.tensor_names import below
 from ganic.training import checkpoint
@@ -23,7 +24,7 @@ def export_run(run_dir: Path, output: Path, name: str, *, card: str = "") -> mod
     recipe = run_recipe(run_dir)
     if recipe.system != "segmentation":
         raise TrainingError(f"{run_dir}: is a run of the system {recipe.system!r}, which trains no segmenter")
-    settings = recipe.objective_as(Settings)
+    settings = table_of(recipe)
     network = settings.network()
     network.load_state_dict(below(checkpoint.weights(run_dir), f"{PLAYER}."))
     return models.save(output, name, "segmentation", settings.config(), stored(network), card=card)
