@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ganic.errors import UsageError
+from ganic.jpeg import layer_norm
 from ganic.jpeg.direct import FullyConnected, convolutional, fully_connected
 from ganic.jpeg.discriminator import Discriminator
 from ganic.jpeg.equalised import EqualConv, EqualLinear
 from ganic.jpeg.generator import JpegGenerator, ResidualTrunk
+from ganic.jpeg.layer_norm import LayerNorm
 from ganic.jpeg.modern_generator import ModernGenerator, StyledConv
 from ganic.jpeg.projected_discriminator import ProjectedDiscriminator, deviation
+from ganic.jpeg.resampling import ConvolutionThenMean, RepeatThenConvolution
 from ganic.jpeg.sampling import ALL, Subsampling
 from ganic.jpeg.settings import Settings, draw
 from ganic.jpeg.synthesis import Generator, rendered
@@ -47,6 +51,59 @@ def test_first_weights_have_the_reference_codes_deviations() -> None:
     shortcut = critic.blocks[2].shortcut.weight  # 128 -> 256, 1x1
     assert shortcut.std().item() == pytest.approx((2 / 384) ** 0.5, rel=0.02)
     assert critic.input.weight.std().item() == pytest.approx((2 / (9 * 35)) ** 0.5, rel=0.1)  # Glorot, not He
+
+
+def test_convolutions_between_resolutions_are_what_they_stand_for() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8, 6)
+    down, up = ConvolutionThenMean(5, 7), RepeatThenConvolution(5, 7)
+    plain = F.avg_pool2d(F.conv2d(x, down.weight, down.bias, padding=1), 2)
+    assert torch.allclose(down(x), plain, atol=1e-6)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2), up.weight, padding=1)
+    assert torch.allclose(up(x), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("cached", [2**18, 48], ids=["at once", "in parts"])
+def test_layer_norm_has_right_first_and_second_gradients(
+    cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against finite differences in double precision: every argument, every output."""
+    monkeypatch.setattr(layer_norm, "CACHED", cached)
+    torch.manual_seed(0)
+    norm = LayerNorm(3).double()
+    x = torch.randn(5, 3, 4, 2, dtype=torch.double, requires_grad=True)
+    weight, bias = (torch.randn(3, dtype=torch.double, requires_grad=True) for _ in range(2))
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(function, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(function, (x, weight, bias))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_layer_norm_is_torchs_with_one_group(layout: torch.memory_format, precision: torch.dtype) -> None:
+    """Values, gradients, and the gradients of a gradient penalty."""
+    torch.manual_seed(0)
+    ours, torchs = LayerNorm(8), nn.GroupNorm(1, 8)
+    with torch.no_grad():
+        ours.weight.normal_()
+        ours.bias.normal_()
+        torchs.load_state_dict(ours.state_dict())
+    x = (torch.randn(6, 8, 4, 4) * 3 + 1).to(precision).contiguous(memory_format=layout)
+    found = []
+    for norm in (ours, torchs):
+        at = x.clone().requires_grad_(True)
+        y = norm(at)
+        (gradient,) = torch.autograd.grad((y.float() ** 3).sum(), at, create_graph=True)
+        (gradient.float() ** 2).sum().backward()
+        found.append((y, gradient, at.grad, norm.weight.grad, norm.bias.grad))
+    tolerance = 1e-4 if precision == torch.float32 else 0.03
+    for mine, expected in zip(*found, strict=True):
+        assert mine is not None and expected is not None
+        assert mine.dtype == expected.dtype
+        assert (mine - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 def test_critic_looks_at_one_picture_at_a_time() -> None:

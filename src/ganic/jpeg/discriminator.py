@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from ganic.jpeg import init
 from ganic.jpeg.generator import width_of
-
-
-def layer_norm(channels: int) -> nn.GroupNorm:
-    """Layer norm over channels, rows and columns; scale and shift per channel. One group holds them all."""
-    return nn.GroupNorm(1, channels)
+from ganic.jpeg.layer_norm import LayerNorm
+from ganic.jpeg.resampling import ConvolutionThenMean
 
 
 class DownBlock(nn.Module):
@@ -21,15 +18,15 @@ class DownBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = layer_norm(inputs)
+        self.norm1 = LayerNorm(inputs)
         self.conv1 = init.he(nn.Conv2d(inputs, inputs, 3, padding=1, bias=False))
-        self.norm2 = layer_norm(inputs)
-        self.conv2 = init.he(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.norm2 = LayerNorm(inputs)
+        self.conv2 = init.he(ConvolutionThenMean(inputs, outputs))
         self.shortcut = init.glorot(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.relu(self.norm1(x)))
-        y = F.avg_pool2d(self.conv2(F.relu(self.norm2(y))), 2)
+        y = self.conv2(F.relu(self.norm2(y)))
         return self.shortcut(F.avg_pool2d(x, 2)) + y  # type: ignore[no-any-return]
 
 
