@@ -57,6 +57,7 @@ class Counter(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([10.0, -2.0]))
         self.register_buffer("seen", torch.tensor(3))
+        self.register_buffer("mean", torch.tensor([1.0]))
 
 
 def test_average_by_hand() -> None:
@@ -68,9 +69,11 @@ def test_average_by_hand() -> None:
     with torch.no_grad():
         a.weight.copy_(torch.tensor([20.0, 8.0]))
     a.seen.fill_(7)
+    a.mean.fill_(11.0)
     ema.update()  # d = min(0.15, 1/10): 0.1 * old + 0.9 * new
     assert average.weight.tolist() == pytest.approx([19.0, 7.0])
     assert average.seen.item() == 7
+    assert average.mean.item() == pytest.approx(10)
     ema.update()  # d = min(0.15, 2/11) = 0.15
     assert average.weight.tolist() == pytest.approx([20 - 0.15, 8 - 0.15])
     assert ema.updates == 2 and not average.weight.requires_grad

@@ -76,9 +76,13 @@ class PaperTable(JpegSettings):
 
 
 class PaperObjective:
-    """Eq. 5 for TTUR's networks."""
+    """Eq. 5 for TTUR's networks.
 
-    ema_of: Sequence[str] = ()
+    Weights are averaged over training, which the paper does not do: rows of a table are then compared without
+    the wandering of their last steps. The averages take no part in the loss.
+    """
+
+    ema_of: Sequence[str] = (GENERATOR,)
 
     def __init__(self, table: PaperTable) -> None:
         self.table = table

@@ -14,7 +14,8 @@ class Ema:
     """Moving averages of some networks: ``average += (1 - d) (weight - average)`` in float32.
 
     ``d = min(decay, (1 + n) / (10 + n))`` after n updates, so that the first weights, which are noise, are
-    forgotten quickly.  Buffers, and parameters that are no floats, are copied.
+    forgotten quickly.  Float buffers, such as batch norm's statistics, move with the weights that they belong
+    to; other buffers are copied.
 
     Attributes: ``networks`` holds the averaged copies (never trained), under the names of the originals;
     ``updates`` is n.
@@ -33,10 +34,14 @@ class Ema:
         self.updates += 1
         averages: list[Tensor] = list(self.networks.parameters())
         weights: list[Tensor] = list(self._originals.parameters())
+        for average, buffer in zip(self.networks.buffers(), self._originals.buffers(), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                weights.append(buffer)
+            else:
+                average.copy_(buffer)
         if averages:
             torch._foreach_lerp_(averages, weights, 1 - decay)
-        for average, buffer in zip(self.networks.buffers(), self._originals.buffers(), strict=True):
-            average.copy_(buffer)
 
     @torch.no_grad()
     def restart(self) -> None:
