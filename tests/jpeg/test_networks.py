@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganic.errors import UsageError
@@ -14,7 +13,6 @@ from ganic.jpeg.generator import JpegGenerator, ResidualTrunk
 from ganic.jpeg.layer_norm import LayerNorm
 from ganic.jpeg.modern_generator import ModernGenerator, StyledConv
 from ganic.jpeg.projected_discriminator import ProjectedDiscriminator, deviation
-from ganic.jpeg.resampling import ConvolutionThenMean, RepeatThenConvolution
 from ganic.jpeg.sampling import ALL, Subsampling
 from ganic.jpeg.settings import Settings, draw
 from ganic.jpeg.synthesis import Generator, rendered
@@ -51,16 +49,6 @@ def test_first_weights_have_the_reference_codes_deviations() -> None:
     shortcut = critic.blocks[2].shortcut.weight  # 128 -> 256, 1x1
     assert shortcut.std().item() == pytest.approx((2 / 384) ** 0.5, rel=0.02)
     assert critic.input.weight.std().item() == pytest.approx((2 / (9 * 35)) ** 0.5, rel=0.1)  # Glorot, not He
-
-
-def test_convolutions_between_resolutions_are_what_they_stand_for() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 5, 8, 6)
-    down, up = ConvolutionThenMean(5, 7), RepeatThenConvolution(5, 7)
-    plain = F.avg_pool2d(F.conv2d(x, down.weight, down.bias, padding=1), 2)
-    assert torch.allclose(down(x), plain, atol=1e-6)
-    plain = F.conv2d(F.interpolate(x, scale_factor=2), up.weight, padding=1)
-    assert torch.allclose(up(x), plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("cached", [2**18, 48], ids=["at once", "in parts"])

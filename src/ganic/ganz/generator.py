@@ -6,8 +6,8 @@ Each block enlarges twice (nearest neighbour) and convolves twice, each time wit
 but the first, h0, enlarged to the block's size, is concatenated.  A last convolution to RGB has an ELU as
 well, so pictures lie above -1 and, trained on [0, 1], near that range.  No convolution has a bias.
 
-At 128 x 128 with d = 64: 2,149,760 parameters.  Computed as drawn, a picture costs 9.65 GMAC; with the
-rearrangement of `ganic.ganz.resample_conv` it is half of that, for the same function.
+At 128 x 128 with d = 64: 2,149,760 parameters.  Computed as drawn, a picture costs 9.65 GMAC; with what
+`ganic.resample_conv` and `ganic.ganz.enlarged_conv` rearrange it is half of that, for the same function.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from ganic.errors import UsageError
 from ganic.ganz.direct import Synthesis
-from ganic.ganz.resample_conv import plus_enlarged_conv, upsampled_conv
+from ganic.ganz.enlarged_conv import plus_enlarged_conv
+from ganic.resample_conv import upsampled_conv
 
 WIDTH = 128
 SIDE = 8

@@ -13,7 +13,7 @@ The paper
     head.py            the three-path head: locally connected layers, chroma subsampling, quantisation
     generator.py       the residual generator of TTUR/WGAN-GP with that head (Fig. 2a)
     discriminator.py   its residual discriminator (Fig. 2b)
-    resampling.py, layer_norm.py, init.py   what both are made of: layers that train fast, first weights
+    layer_norm.py, init.py   its norm, whose gradient has a gradient; first weights of both
     direct.py          the compared generators of coefficients, convolutional and fully connected
     objective.py       Eq. 5
 

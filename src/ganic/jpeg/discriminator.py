@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganic.jpeg import init
 from ganic.jpeg.generator import width_of
 from ganic.jpeg.layer_norm import LayerNorm
-from ganic.jpeg.resampling import ConvolutionThenMean
+from ganic.resample_conv import averaged_conv
 
 
 class DownBlock(nn.Module):
@@ -21,12 +21,12 @@ class DownBlock(nn.Module):
         self.norm1 = LayerNorm(inputs)
         self.conv1 = init.he(nn.Conv2d(inputs, inputs, 3, padding=1, bias=False))
         self.norm2 = LayerNorm(inputs)
-        self.conv2 = init.he(ConvolutionThenMean(inputs, outputs))
+        self.conv2 = init.he(nn.Conv2d(inputs, outputs, 3, padding=1))
         self.shortcut = init.glorot(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.relu(self.norm1(x)))
-        y = self.conv2(F.relu(self.norm2(y)))
+        y = averaged_conv(F.relu(self.norm2(y)), self.conv2.weight, self.conv2.bias)
         return self.shortcut(F.avg_pool2d(x, 2)) + y  # type: ignore[no-any-return]
 
 

@@ -12,9 +12,9 @@ from ganic.errors import UsageError
 from ganic.jpeg import init
 from ganic.jpeg.coefficients import Coefficients, table_tensors
 from ganic.jpeg.head import Head
-from ganic.jpeg.resampling import RepeatThenConvolution
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.synthesis import Generator, Noise
+from ganic.resample_conv import upsampled_conv
 
 LATENT = 128
 
@@ -35,13 +35,13 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = init.he(RepeatThenConvolution(inputs, outputs))
+        self.conv1 = init.he(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
         self.norm2 = nn.BatchNorm2d(outputs)
         self.conv2 = init.he(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.shortcut = init.glorot(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.relu(self.norm1(x)))
+        y = upsampled_conv(F.relu(self.norm1(x)), self.conv1.weight)
         y = self.conv2(F.relu(self.norm2(y)))
         # Nearest upsampling and a 1x1 convolution commute; this order costs a quarter.
         return F.interpolate(self.shortcut(x), scale_factor=2) + y  # type: ignore[no-any-return]

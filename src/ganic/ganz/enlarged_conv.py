@@ -1,15 +1,8 @@
-"""Convolutions after nearest-neighbour upsampling, at the cost of the picture before it.  Exact, in reals.
+"""Convolutions after an enlargement by a large factor, such as BEGAN's skip connections, added to a picture.
 
-A 3x3 convolution over a picture that was enlarged by repeating its pixels reads the same value several times.
-Adding up the weights that meet the same value first gives the same sums with fewer multiplications: 4/9 of
-them for a factor of two, and next to none for the skip connections of BEGAN, which are enlarged up to 16
-times.  (The order of additions differs, so results agree to rounding, not bit for bit.)
-
-Rows and columns behave alike, so everything follows from one dimension.  Every value is written to ``f``
-places and seen from one more on either side: a transposed convolution with a stride of f, whose f + 2 taps
-are the three taps (w0, w1, w2), last first, convolved with f ones.  Of f equal values, only the first and the
-last have a neighbour that differs: between them the result is one and the same, so an enlargement by three
-has all results there are; see `plus_enlarged_conv`.
+Rows and columns behave alike, so one dimension says it all.  Of f equal values, only the first and the last
+have a neighbour that differs: between them the result of a 3x3 convolution is one and the same, so an
+enlargement by three has all results there are.
 """
 
 from __future__ import annotations
@@ -18,22 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from ganic.resample_conv import upsampled_conv
 
 LARGE = 4
 """From this factor on, to enlarge by three and repeat what lies between is cheaper."""
-
-
-def upsampled_conv(x: Tensor, weight: Tensor, factor: int = 2) -> Tensor:
-    """``conv2d(upsample(x, factor), weight, padding=1)`` for an integer ``factor`` >= 2.
-
-    x [n, i, h, w], weight [o, i, 3, 3] -> [n, o, factor h, factor w].
-    """
-    taps = weight.new_zeros(factor + 2, 3)
-    for k in range(3):
-        taps[2 - k : 2 - k + factor, k] = 1
-    kernel = torch.einsum("ak,bl,oikl->ioab", taps, taps, weight)
-    return F.conv_transpose2d(x, kernel, stride=factor, padding=1)
 
 
 def plus_enlarged_conv(y: Tensor, x: Tensor, weight: Tensor, factor: int) -> Tensor:
