@@ -38,6 +38,11 @@ def test_kernels_are_added_up_in_single_precision() -> None:
     """Under autocast too: they are rounded once, as those of other convolutions are."""
     weight = torch.full((1, 1, 3, 3), 1 + 2**-12)
     x = torch.ones(1, 1, 8, 8)
+    difference = torch.zeros(1, 1, 3, 3)
+    difference[0, 0, 1, 1:] = torch.tensor([1 + 2**-9, -1])  # bf16 has 1 for the first
     with torch.autocast("cpu", torch.bfloat16):
         assert upsampled_conv(x, weight)[0, 0, 2, 2] == 9
         assert averaged_conv(x, weight)[0, 0, 1, 1] == 9
+        # The sum is a weight only where both meet the same value: in one of two columns.
+        assert upsampled_conv(x, difference)[0, 0, 2, 2:4].tolist() == [2**-9, 0]
+        assert averaged_conv(x, difference)[0, 0, 1, 1] == 2**-10

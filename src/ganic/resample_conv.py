@@ -18,9 +18,8 @@ def upsampled_conv(x: Tensor, weight: Tensor, factor: int = 2) -> Tensor:
 
     x [n, i, h, w], weight [o, i, 3, 3] -> [n, o, factor h, factor w].
     """
-    kernels = (
-        _at_all_places(weight, factor).flip(2, 3).transpose(0, 1)
-    )  # turned round, as transposed ones are
+    # A transposed convolution turns its kernels round.
+    kernels = _at_all_places(weight, factor).flip(2, 3).transpose(0, 1)
     return F.conv_transpose2d(x, kernels, stride=factor, padding=1)
 
 

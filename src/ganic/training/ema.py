@@ -14,8 +14,8 @@ class Ema:
     """Moving averages of some networks: ``average += (1 - d) (weight - average)`` in float32.
 
     ``d = min(decay, (1 + n) / (10 + n))`` after n updates, so that the first weights, which are noise, are
-    forgotten quickly.  Float buffers, such as batch norm's statistics, move with the weights that they belong
-    to; other buffers are copied.
+    forgotten quickly.  Buffers of floats, such as batch norm's statistics, move with the weights that they
+    belong to; whatever is no float is copied.
 
     Attributes: ``networks`` holds the averaged copies (never trained), under the names of the originals;
     ``updates`` is n.
@@ -32,14 +32,13 @@ class Ema:
         """Move the averages towards the present weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averages: list[Tensor] = list(self.networks.parameters())
-        weights: list[Tensor] = list(self._originals.parameters())
-        for average, buffer in zip(self.networks.buffers(), self._originals.buffers(), strict=True):
+        averages, weights = [], []
+        for average, present in self._pairs():
             if average.is_floating_point():
                 averages.append(average)
-                weights.append(buffer)
+                weights.append(present)
             else:
-                average.copy_(buffer)
+                average.copy_(present)
         if averages:
             torch._foreach_lerp_(averages, weights, 1 - decay)
 
@@ -60,9 +59,12 @@ class Ema:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        originals = [*self._originals.parameters(), *self._originals.buffers()]
-        averages = [*self.networks.parameters(), *self.networks.buffers()]
-        for original, average in zip(originals, averages, strict=True):
+        for average, original in self._pairs():
             kept = original.clone()
             original.copy_(average)
             average.copy_(kept)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every average beside what it is of: parameters, then buffers."""
+        yield from zip(self.networks.parameters(), self._originals.parameters(), strict=True)
+        yield from zip(self.networks.buffers(), self._originals.buffers(), strict=True)
