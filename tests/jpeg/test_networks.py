@@ -11,11 +11,12 @@ from ganic.jpeg.discriminator import Discriminator
 from ganic.jpeg.equalised import EqualConv, EqualLinear
 from ganic.jpeg.generator import JpegGenerator, ResidualTrunk
 from ganic.jpeg.layer_norm import LayerNorm
+from ganic.jpeg.modern_discriminator import ModernDiscriminator, NativeCritic, deviation
 from ganic.jpeg.modern_generator import ModernGenerator, StyledConv
-from ganic.jpeg.projected_discriminator import ProjectedDiscriminator, deviation
 from ganic.jpeg.sampling import ALL, Subsampling
 from ganic.jpeg.settings import Settings, draw
 from ganic.jpeg.synthesis import Generator, rendered
+from ganic.training.adversarial import hinge_discriminator
 
 
 def parameters(network: nn.Module) -> int:
@@ -192,19 +193,62 @@ def test_modulation_is_stylegan2s() -> None:
     assert torch.allclose(layer(x, style), torch.cat(expected), atol=1e-5)
 
 
-def test_projected_critic_knows_class_and_settings() -> None:
+def test_critics_know_class_and_settings() -> None:
     torch.manual_seed(0)
-    critic = ProjectedDiscriminator(8, 10)
+    critic = ModernDiscriminator(32, 8, 10, tells=False)
     x = torch.rand(8, 3, 32, 32) * 2 - 1
     here = Settings.same(8, 50, Subsampling.NONE, "cpu").features()
     there = Settings.same(8, 5, Subsampling.NONE, "cpu").features()
     zeros = torch.zeros(8, dtype=torch.int64)
-    logits = critic(x, zeros, here)
-    assert logits.shape == (8, 4 * 16)  # four scales of 4x4 places
-    assert not torch.allclose(logits, critic(x, zeros + 1, here))
-    assert not torch.allclose(logits, critic(x, zeros, there))
-    assert torch.isfinite(critic(x[:, :, :, :1].expand(-1, -1, -1, 32), zeros, here)).all()
-    assert critic(torch.rand(8, 3, 64, 64), zeros, here).shape == (8, 4 * 16)
+    verdict = critic(x, x, zeros, here)
+    assert verdict.projected.shape == (8, 4 * 16)  # four scales of 4x4 places
+    assert verdict.native.shape == (8, 1) and verdict.classes is None
+    for other in (critic(x, x, zeros + 1, here), critic(x, x, zeros, there)):
+        for logits, others in zip(verdict.logits, other.logits, strict=True):
+            assert not torch.allclose(logits, others)
+    flat = x[:, :, :, :1].expand(-1, -1, -1, 32)
+    assert all(torch.isfinite(logits).all() for logits in critic(flat, flat, zeros, here).logits)
+    large = torch.rand(8, 3, 64, 64)
+    verdict = ModernDiscriminator(64, 8, 10, tells=False)(large, large, zeros, here)
+    assert verdict.projected.shape == (8, 4 * 16) and verdict.native.shape == (8, 1)
+
+
+def test_native_critic_learns_a_lattice_that_stays_in_its_place() -> None:
+    """The same lattice, here on every fourth column from the first on, there from a random one: heads on
+    features that are the same everywhere, of pictures moved at random, could not tell."""
+    torch.manual_seed(0)
+    critic = NativeCritic(32, 1)
+    known = torch.ones(32, 1)
+    optimiser = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.0, 0.99))
+
+    def lattice(first: Tensor) -> Tensor:
+        columns = (torch.arange(32) - first[:, None]) % 4 == 0
+        pictures: Tensor = torch.randn(32, 3, 32, 32) * 0.1 + 0.3 * columns[:, None, None].float()
+        return pictures
+
+    for _ in range(60):
+        optimiser.zero_grad()
+        fixed, free = lattice(torch.zeros(32)), lattice(torch.randint(4, (32,)))
+        loss = hinge_discriminator(critic(free, known), critic(fixed, known))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    with torch.no_grad():
+        moved = critic(lattice(torch.ones(32)), known) > critic(lattice(torch.zeros(32)), known)
+    assert moved.float().mean() > 0.9
+
+
+def test_classifier_sees_frozen_features() -> None:
+    torch.manual_seed(0)
+    critic = ModernDiscriminator(32, 8, 10, tells=True)
+    x = torch.rand(4, 3, 32, 32) * 2 - 1
+    features = Settings.same(4, 50, Subsampling.NONE, "cpu").features()
+    zeros = torch.zeros(4, dtype=torch.int64)
+    found = critic(x, x, zeros, features).classes
+    assert found.shape == (4, 10)
+    # Neither what is said of a picture's class nor the other pictures change what it looks like.
+    assert torch.equal(found, critic(x, x, zeros + 1, features).classes)
+    one = critic(x[:1], x[:1], zeros[:1], features[:1]).classes
+    assert torch.allclose(found[:1], one, atol=1e-4)
 
 
 def test_deviation_is_within_classes() -> None:

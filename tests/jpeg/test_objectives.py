@@ -71,8 +71,11 @@ def test_gradients_reach_every_weight_of_a_player(batch: Mapping[str, Tensor]) -
         PaperObjective(PaperTable(size=32, generator="convolutional")),
         PaperObjective(PaperTable(size=32, generator="fully_connected")),
         ModernObjective(
-            small(augment=("colour", "translation", "cutout"), gamma={"start": 1.0, "steps": 10})
+            small(
+                augment=("colour", "translation", "cutout"), gamma={"start": 1.0, "steps": 10}, classify=0.5
+            )
         ),
+        ModernObjective(small()),
         ModernObjective(small(classes=0)),
     ]
     for objective in objectives:
@@ -111,6 +114,24 @@ def test_gamma_counts_while_it_lasts(batch: Mapping[str, Tensor]) -> None:
         loss, scalars = objective.loss("generator", batch, step)
         losses.append(loss.item())
     assert losses[0] - losses[1] == pytest.approx(50 * scalars["deviation"].item(), rel=1e-3)
+
+
+def test_the_classifier_learns_from_real_pictures_and_teaches_the_generator(
+    batch: Mapping[str, Tensor],
+) -> None:
+    objective, plain = ModernObjective(small(classify=0.5)), ModernObjective(small())
+    plain.networks.load_state_dict(objective.networks.state_dict(), strict=False)
+    for each in (objective, plain):
+        each.networks.eval()  # spectral norms stay as they are
+    for player, weight in (("discriminator", 1.0), ("generator", 0.5)):
+        torch.manual_seed(3)
+        loss, scalars = objective.loss(player, batch, 0)
+        torch.manual_seed(3)
+        without, _ = plain.loss(player, batch, 0)
+        assert (loss - without).item() == pytest.approx(weight * scalars["class"].item(), rel=1e-3)
+    generator = objective.parameters("generator")
+    loss, _ = objective.loss("discriminator", batch, 0)
+    assert all(g is None for g in torch.autograd.grad(loss, generator, allow_unused=True))
 
 
 def test_samples_are_pictures(batch: Mapping[str, Tensor]) -> None:
@@ -185,6 +206,7 @@ def parsed(**objective: object) -> recipes.Recipe:
         ({"size": 32, "generator": "fully_connected", "output": "rgb"}, "no picture before the decoder"),
         ({"size": 32, "gama": 3}, "objective.gama: unknown key"),
         ({"kind": "modern", "widths": [8, 8, 8, 8], "classes": 1}, "no choice"),
+        ({"kind": "modern", "widths": [8, 8, 8, 8], "classify": 1.0}, "no classes to tell"),
     ],
 )
 def test_wrong_objectives_are_refused(objective: dict[str, object], message: str) -> None:

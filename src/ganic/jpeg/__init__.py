@@ -18,7 +18,7 @@ The paper
     objective.py       Eq. 5
 
 The same system with 2020s adversarial training: one checkpoint for every setting
-    modern_generator.py, projected_discriminator.py, equalised.py, modern_objective.py
+    modern_generator.py, modern_discriminator.py, equalised.py, modern_objective.py
 
 From data to models
     recipe.py          a recipe becomes an objective

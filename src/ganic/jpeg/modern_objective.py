@@ -1,7 +1,8 @@
 """What 2020s adversarial training makes of the paper's system: one checkpoint for every setting and class.
 
-StyleGAN2's generator (Karras et al. 2020), a projected discriminator (Sauer et al. 2021) and its hinge loss,
-one turn each, a moving average of the generator, differentiable augmentation (Zhao et al. 2020).
+StyleGAN2's generator (Karras et al. 2020), a discriminator that looks through pretrained features as well as
+by itself and tells classes (`ganic.jpeg.modern_discriminator`), the hinge loss, one turn each, a moving
+average of the generator, differentiable augmentation (Zhao et al. 2020).
 
 The real pictures are uncompressed whatever the setting. Eq. 5's gamma holds the decoded picture to the
 trunk's own, so that no compressed picture is better than its own compression; here gamma falls to zero, and
@@ -14,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ganic.jpeg.modern_discriminator import ModernDiscriminator, Verdict
 from ganic.jpeg.modern_generator import FIRST_SIDE, ModernGenerator
 from ganic.jpeg.objective import DISCRIMINATOR, GENERATOR, SAMPLES, JpegSettings, NotNegative, show
-from ganic.jpeg.projected_discriminator import ProjectedDiscriminator
 from ganic.jpeg.synthesis import Noise
 from ganic.training.adversarial import (
     Change,
@@ -57,6 +59,7 @@ class ModernTable(JpegSettings):
     output: Literal["rgb", "jpeg"] = "jpeg"
     gamma: Falling = Falling()
     augment: tuple[Change, ...] = ()
+    classify: NotNegative = 0.0  # weight in G's loss of how well D's classifier tells the class it meant
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -64,6 +67,8 @@ class ModernTable(JpegSettings):
             raise ValueError("classes: 1 is no choice; use 0")
         if self.class_names and len(self.class_names) != self.classes:
             raise ValueError(f"class_names: {len(self.class_names)} names for {self.classes} classes")
+        if self.classify and not self.classes:
+            raise ValueError("classify: there are no classes to tell; set classes, or classify to 0")
         return self
 
     @property
@@ -80,7 +85,9 @@ class ModernObjective:
     def __init__(self, table: ModernTable) -> None:
         self.table = table
         self.generator = ModernGenerator(table.widths, table.features, table.classes)
-        self.discriminator = ProjectedDiscriminator(table.critic_width, table.classes)
+        self.discriminator = ModernDiscriminator(
+            table.size, table.critic_width, table.classes, tells=table.classify > 0
+        )
         self.networks = nn.ModuleDict({GENERATOR: self.generator, DISCRIMINATOR: self.discriminator})
 
     def players(self, step: int) -> Sequence[str]:
@@ -113,11 +120,23 @@ class ModernObjective:
             fake, _ = show(self.generator, noise, settings, table.output)
         features = settings.features()
 
-        def logits(pictures: Tensor) -> Tensor:
-            return self.discriminator(diff_augment(pictures, table.augment), label, features)  # type: ignore[no-any-return]
+        on_real, on_fake = (self._judge(pictures, label, features) for pictures in (real, fake))
+        loss = hinge_discriminator(on_real.logits, on_fake.logits)
+        scalars = {
+            "real": on_real.projected.mean(),
+            "fake": on_fake.projected.mean(),
+            "native_real": on_real.native.mean(),
+            "native_fake": on_fake.native.mean(),
+        }
+        if on_real.classes is not None:
+            # Nothing the generator does may teach what a class looks like.
+            scalars["class"] = F.cross_entropy(on_real.classes, label)
+            loss = loss + scalars["class"]
+        return loss, scalars
 
-        on_real, on_fake = logits(real), logits(fake)
-        return hinge_discriminator(on_real, on_fake), {"real": on_real.mean(), "fake": on_fake.mean()}
+    def _judge(self, pictures: Tensor, label: Tensor, features: Tensor) -> Verdict:
+        augmented = diff_augment(pictures, self.table.augment)
+        return self.discriminator(pictures, augmented, label, features)  # type: ignore[no-any-return]
 
     def _generator_loss(
         self, count: int, device: torch.device, step: int
@@ -126,9 +145,12 @@ class ModernObjective:
         settings = table.draw(count, device)
         noise = self.generator.noise(count, device)
         fake, trunk = show(self.generator, noise, settings, table.output)
-        logits = self.discriminator(diff_augment(fake, table.augment), noise.label, settings.features())
-        loss = hinge_generator(logits)
+        verdict = self._judge(fake, noise.label, settings.features())
+        loss = hinge_generator(verdict.logits)
         scalars = {}
+        if verdict.classes is not None:
+            scalars["class"] = F.cross_entropy(verdict.classes, noise.label)
+            loss = loss + table.classify * scalars["class"]
         gamma = table.gamma.at(step)
         if table.output == "jpeg" and trunk is not None:
             deviation = (fake - trunk).abs().mean()

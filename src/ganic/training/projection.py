@@ -45,12 +45,17 @@ class Projection(nn.Module):
         self._trunk: list[SqueezeNetFeatures] = []
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
+        return self.mix(self.look(rgb))
+
+    def look(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """The trunk's activations, see `SqueezeNetFeatures`."""
         if not self._trunk:
             self._trunk.append(SqueezeNetFeatures())
-        return self.mix(self._trunk[0].to(rgb.device)(rgb))
+        activations: tuple[Tensor, ...] = self._trunk[0].to(rgb.device)(rgb)
+        return activations
 
     def mix(self, activations: Sequence[Tensor]) -> list[Tensor]:
-        """The same of what `SqueezeNetFeatures` makes of the pictures."""
+        """The maps of what :meth:`look` saw."""
         maps: list[Tensor] = []
         for n in reversed(range(len(SCALES))):
             x = F.conv2d(activations[SCALES[n]], self.get_buffer(f"across{n}"))
