@@ -9,16 +9,10 @@ import pytest
 from PIL import Image
 
 from ganic.errors import DataError
-from ganic.evaluation.selective import (
-    Ladder,
-    Scene,
-    costs,
-    gains,
-    kept_box,
-    kept_instances,
-    load_scenes,
-    psnr_inside,
-)
+from ganic.evaluation.selective.costs import Ladder, costs
+from ganic.evaluation.selective.gains import gains
+from ganic.evaluation.selective.scenes import Scene, kept_box, kept_instances, load_scenes, psnr_inside
+from ganic.evaluation.selective.semantics import sights
 from ganic.extreme.codec import Codec
 from ganic.labels import VOID, LabelMap
 
@@ -77,6 +71,32 @@ def test_a_ladder_says_what_a_quality_inside_costs() -> None:
     assert ladder.bytes_for((reached[1] + reached[2]) / 2, grey, inside) == pytest.approx(200 * 2**0.5)
     assert ladder.bytes_for(0, grey, inside) == pytest.approx(100)
     assert ladder.bytes_for(99, grey, inside) == pytest.approx(400)
+
+
+def test_a_segmenter_looks_at_everybodys_pictures(selective: Codec, codec: Codec) -> None:
+    scenes = [scene(0), scene(1)]
+    looked: list[Image.Image] = []
+
+    def segmenter(picture: Image.Image) -> LabelMap:
+        looked.append(picture)
+        return scenes[0].labels if picture in (one.image for one in scenes) else LabelMap(nothing, CLASSES)
+
+    nothing = np.zeros((128, 192), np.uint8)  # sky everywhere
+    found = sights(segmenter, selective, [("GC", codec)], scenes, 0.5, keep=[1])
+    assert [one.title.split(" (")[0] for one in found] == [
+        *("originals", "SC, nothing kept", "AVIF of these sizes"),
+        *("SC, a quarter kept", "AVIF of these sizes", "GC", "AVIF of these sizes"),
+    ]
+    assert len(looked) == 2 * len(found)
+    assert found[0].scores.miou == 1 and found[0].distance is None
+    assert all(one.scores.iou["car"] == 0 and one.scores.iou["sky"] < 1 for one in found[1:])
+    nothing_kept, some_kept, everything = found[1], found[3], found[5]
+    assert nothing_kept.bpp < some_kept.bpp < everything.bpp < 0.5
+    picture, size = everything.kept[1]
+    assert everything.kept.keys() == {1} and picture.size == (192, 128)
+    assert size == len(codec.encode(scenes[1].image, target_bpp=0.5))
+    for ours, avif in zip(found[1::2], found[2::2], strict=True):
+        assert "over" in avif.title and (avif.bpp <= ours.bpp or "(0 over)" not in avif.title)
 
 
 def test_gains_compare_at_equal_bytes(codec: Codec) -> None:
