@@ -2,9 +2,9 @@
 
     python benchmarks/ganz_tries.py --model ganz-faces64 --set faces=faces.zip@8936 --box 13 25 64 64
 
-Starts of the latent, several of them, the layer's change beside it (`ganic.ganz.joint`), the learned basis
-from zero and from the encoder, and, for measurements, an intermediate layer set free. All with as many
-gradients.
+For models with a learned basis: starts of the latent, several of them, the layer's change beside it
+(`ganic.ganz.joint`), the basis from zero and from the encoder, and, for measurements, an intermediate layer
+set free. All with as many gradients.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import click
 import torch
 from torch import Tensor
 
-from ganic.ganz.experiments import WHITE, How, compress, measurement_of, prior_weight, psnrs
+from ganic.ganz.experiments import How, compress, measurement_of, psnrs, recovery, white
 from ganic.ganz.figures import read_sets
 from ganic.ganz.joint import joint_search
-from ganic.ganz.measurements import measure
 from ganic.ganz.model import Model, load
 from ganic.ganz.picture_loss import PictureLoss
 from ganic.ganz.search import Settings, restarts, search, start
-from ganic.ganz.sensing import Recovery, recover, recover_deeper
+from ganic.ganz.sensing import recover, recover_deeper
 from ganic.module_command import run
 
 RANKS = (1, 8)
@@ -44,13 +43,14 @@ def random_layers(model: Model, truth: Tensor, ratio: float, settings: Settings)
         starts = [start("clamped-normal", len(truth), size, seed) for seed in range(count)]
         return shown(restarts(loss, starts, settings).latents)
 
+    half = replace(settings, finish=0.5)
     zero, normal = (start(kind, len(truth), size) for kind in ("zero", "normal"))
     tries: list[tuple[str, Callable[[], Tensor]]] = [
         ("the authors' start, clamped to -1..1", lambda: from_starts(1)),
         ("a normal one, not clamped", lambda: shown(search(loss, normal, settings).latents)),
         ("zero", lambda: shown(search(loss, zero, settings).latents)),
         ("the best of four after a fifth of the steps", lambda: from_starts(4)),
-        ("zero, then half of the steps L-BFGS", lambda: shown(search(loss, zero, half(settings)).latents)),
+        ("zero, then half of the steps L-BFGS", lambda: shown(search(loss, zero, half).latents)),
     ]
     for name, make in tries:
         say(name, size, make(), truth)
@@ -60,28 +60,18 @@ def random_layers(model: Model, truth: Tensor, ratio: float, settings: Settings)
             h0 = layer(joint.latents) + (joint.latents @ joint.right) @ joint.left.mT
             made = model.generator.synthesise(h0).clamp(0, 1)
         say(f"zero, and a common change of rank {rank}", joint.numbers / len(truth), made, truth)
-    plain = model if model.basis is None else replace(model, encoder=None)
-    for name, each in (("learned basis, from zero", plain), ("learned basis, from the encoder", model)):
-        if each.basis is not None:
-            found = compress(
-                each, "basis", truth, How(replace(settings, rate=WHITE.rate, betas=WHITE.betas)), ratio
-            )
-            say(name, size, found.pictures, truth)
-
-
-def half(settings: Settings) -> Settings:
-    return replace(settings, finish=0.5)
+    for name, each in (
+        ("learned basis, from zero", replace(model, encoder=None)),
+        ("learned basis, from the encoder", model),
+    ):
+        found = compress(each, "basis", truth, How(white(settings)), ratio)
+        say(name, size, found.pictures, truth)
 
 
 def measurements(model: Model, truth: Tensor, share: float, settings: Settings) -> None:
     """Recovery, and the same number of steps of which the last third are in an intermediate layer."""
     measurement = measurement_of(model, round(share * truth[0].numel()), False, 0)
-    layer = model.first_layer("basis", None, 0)
-    settings = replace(settings, rate=WHITE.rate, betas=WHITE.betas)
-    size = int(getattr(layer, "inputs", model.generator.h0_size))
-    weight = prior_weight(measurement, size, 0.0)
-    problem = Recovery(model.generator, layer, measurement, measure(measurement, truth, 0.0, 0), weight)
-    zero = [start("zero", len(truth), size)]
+    problem, zero, settings = recovery(model, "basis", truth, measurement, How(settings))
     whole = recover(problem, zero, settings)
     say("measurements, the latent alone", measurement.count, whole.pictures, truth)
     third = settings.steps // 3
@@ -92,6 +82,7 @@ def measurements(model: Model, truth: Tensor, share: float, settings: Settings) 
 
 
 def say(name: str, numbers: float, made: Tensor, truth: Tensor) -> None:
+    """A row of the table."""
     click.echo(f"| {name} | {numbers:.0f} | {float(psnrs(made, truth).mean()):.2f} |")
 
 

@@ -23,7 +23,7 @@ def test_maps_are_sums_from_coarse_to_fine() -> None:
     projection = Projection(6)
     x = torch.rand(2, 3, 64, 80)
     activations = [SqueezeNetFeatures()(x)[n] for n in SCALES]
-    maps = projection(x)
+    maps = projection.mix(projection.look(x))
     assert [tuple(m.shape[1:]) for m in maps] == [(6, 31, 39), (6, 15, 19), (6, 7, 9), (6, 3, 4)]
     coarsest = torch.einsum("oc,nchw->nohw", projection.get_buffer("across3")[:, :, 0, 0], activations[3])
     torch.testing.assert_close(maps[3], coarsest, rtol=1e-4, atol=1e-4)
@@ -35,7 +35,8 @@ def test_maps_are_sums_from_coarse_to_fine() -> None:
 
 def test_maps_of_pictures_have_unit_size() -> None:
     torch.manual_seed(0)
-    for scale in Projection(64)(photograph_like(8, 64)):
+    projection = Projection(64)
+    for scale in projection.mix(projection.look(photograph_like(8, 64))):
         assert 0.3 < scale.square().mean().sqrt().item() < 3
 
 
@@ -43,7 +44,7 @@ def test_nothing_learns_and_the_trunk_is_not_saved() -> None:
     torch.manual_seed(0)
     projection = Projection(4)
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
-    sum(scale.square().sum() for scale in projection(x)).backward()  # type: ignore[union-attr]
+    sum(scale.square().sum() for scale in projection.mix(projection.look(x))).backward()  # type: ignore[union-attr]
     assert x.grad is not None and x.grad[..., :63, :63].abs().mean() > 0
     assert not list(projection.parameters())
     assert set(projection.state_dict()) == {f"across{n}" for n in range(4)} | {f"down{n}" for n in (1, 2, 3)}
@@ -54,6 +55,7 @@ def test_another_process_draws_the_same_projections() -> None:
     torch.manual_seed(0)
     first, second = Projection(4), Projection(4)
     x = torch.rand(1, 3, 64, 64)
-    assert not torch.equal(first(x)[0], second(x)[0])
+    seen = first.look(x)
+    assert not torch.equal(first.mix(seen)[0], second.mix(seen)[0])
     second.load_state_dict(first.state_dict())
-    assert torch.equal(first(x)[0], second(x)[0])
+    assert torch.equal(first.mix(seen)[0], second.mix(second.look(x))[0])

@@ -190,25 +190,45 @@ def sense(
     """
     if kind == "basis" and model.basis is not None and model.basis.local:
         return _sense_sparse(model, model.basis, truth, measurement, how, noise)
+    problem, starts, settings = recovery(
+        model, kind, truth, measurement, how, ratio=ratio, noise=noise, floor=floor
+    )
+    made = recover(problem, starts, settings, how.report).pictures
+    return Outcome(made, psnrs(made, truth))
+
+
+def recovery(
+    model: Model,
+    kind: FirstLayer,
+    truth: Tensor,
+    measurement: Measurement,
+    how: How,
+    *,
+    ratio: float | None = None,
+    noise: float = 0.0,
+    floor: float = FLOOR,
+) -> tuple[Recovery, list[Tensor], Settings]:
+    """What `ganic.ganz.sensing.recover` is given for that: the problem, its starts, how to search."""
     inputs = None if ratio is None else model.latent_size(ratio)
     layer = model.first_layer(kind, inputs, how.seed)
+    size = int(getattr(layer, "inputs", model.generator.h0_size))
     weight, settings = 0.0, how.settings
     if kind == "basis":
-        settings = replace(settings, rate=WHITE.rate, betas=WHITE.betas)
-        weight = prior_weight(measurement, int(getattr(layer, "inputs", 0)), noise, floor)
-    problem = Recovery(
-        model.generator, layer, measurement, measure(measurement, truth, noise, how.seed), weight, how.bf16
-    )
-    size = int(getattr(layer, "inputs", model.generator.h0_size))
-    if kind == "basis":
+        settings = white(settings)
+        weight = prior_weight(measurement, size, noise, floor)
         starts = [start("zero", len(truth), size).to(truth.device)]
     else:
         starts = [
             start("clamped-normal", len(truth), size, how.seed + i).to(truth.device)
             for i in range(how.restarts)
         ]
-    made = recover(problem, starts, settings, how.report).pictures
-    return Outcome(made, psnrs(made, truth))
+    y = measure(measurement, truth, noise, how.seed)
+    return Recovery(model.generator, layer, measurement, y, weight, how.bf16), starts, settings
+
+
+def white(settings: Settings) -> Settings:
+    """The same budget in steps that suit latents of unit variance."""
+    return replace(settings, rate=WHITE.rate, betas=WHITE.betas)
 
 
 def _sense_sparse(

@@ -25,7 +25,8 @@ SPREAD = (29.0, 54.0, 53.0, 8.0)
 
 
 class Projection(nn.Module):
-    """RGB [b, 3, h, w] in 0..1, sides of at least 64 -> four maps [b, width, ...], the finest first.
+    """``mix(look(rgb))``: RGB [b, 3, h, w] in 0..1, sides of at least 64 -> four maps [b, width, ...], the
+    finest first.
 
     Nothing in it learns: the projections are buffers. The trunk's weights, which ship with ganic, belong to
     no checkpoint.
@@ -43,9 +44,6 @@ class Projection(nn.Module):
                 self.register_buffer(f"down{n}", down * math.sqrt(0.5))
         # In a list: no part of a checkpoint, and read only when it is needed.
         self._trunk: list[SqueezeNetFeatures] = []
-
-    def forward(self, rgb: Tensor) -> list[Tensor]:
-        return self.mix(self.look(rgb))
 
     def look(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """The trunk's activations, see `SqueezeNetFeatures`."""

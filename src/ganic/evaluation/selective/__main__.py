@@ -69,7 +69,7 @@ def command(
     found = sights(Segmenter.load(segmenter), codec, others, scenes, bpp, drawn)
     _print_sights(found, scenes)
     if drawing is not None:
-        _draw(found, scenes, drawing)
+        _draw(found[1:], [(i, scenes[i]) for i in drawn], drawing)
 
 
 def _names(listed: Path) -> list[str]:
@@ -110,16 +110,15 @@ def _print_sights(found: Sequence[Sight], scenes: Sequence[Scene]) -> None:
         click.echo(f"| {sight.title} | {sight.bpp:.4f} | {scores.miou or 0:.3f} | {distance} | {per_class} |")
 
 
-def _draw(found: Sequence[Sight], scenes: Sequence[Scene], path: Path) -> None:
-    """Some of the scenes through everybody's eyes."""
-    originals, *coded = found
+def _draw(coded: Sequence[Sight], drawn: Sequence[tuple[int, Scene]], path: Path) -> None:
+    """Some of the scenes, originals first, through every codec."""
     panels = []
-    for i, (original, _) in originals.kept.items():
-        panels.append(Panel(scenes[i].name, "original", original))
+    for i, scene in drawn:
+        panels.append(Panel(scene.name, "original", scene.image))
         for sight in coded:
             picture, size = sight.kept[i]
             panels.append(Panel(sight.title, f"{size:,} bytes", picture))
-    columns = 3 if len(found) > 5 else 5  # five panels of a scene, nine with GC's and GC (D+)'s
+    columns = 3 if len(coded) > 4 else 5  # five panels of a scene, nine with GC's and GC (D+)'s
     figure(panels, columns).save(path, quality=85)
 
 

@@ -33,7 +33,7 @@ class Sight:
     distance: float | None
     """Patch Frechet distance from the originals; None for those themselves."""
     kept: Mapping[int, tuple[Image.Image, int]]
-    """Pictures of some of the scenes, by their place in the list, and the bytes of their files."""
+    """Decoded pictures of some of the scenes, by their place in the list, and the bytes of their files."""
 
 
 def sights(
@@ -47,7 +47,7 @@ def sights(
     """The originals; SC with nothing and with a quarter kept, and the other codecs with everything; after
     each of these AVIF files of the same sizes.
 
-    ``keep``: which scenes' pictures are wanted.
+    ``keep``: which scenes' decoded pictures are wanted.
     """
     originals = tuple(scene.image for scene in scenes)
 
@@ -55,12 +55,11 @@ def sights(
         seen = ((scene.labels, segmenter(picture)) for scene, picture in zip(scenes, pictures, strict=True))
         return score(seen)
 
-    found = [Sight("originals", 0.0, scores(originals), None, {i: (originals[i], 0) for i in keep})]
+    found = [Sight("originals", 0.0, scores(originals), None, {})]
     rival = avif()
     tried: list[dict[int, bytes]] = [{} for _ in scenes]  # of its files, by quality
 
-    def add(title: str, codec: Codec, encoded: Iterable[bytes]) -> None:
-        files = list(encoded)
+    def add(title: str, codec: Codec, files: Sequence[bytes]) -> None:
         matching = [
             match_or_smallest(rival, scene.image, len(file), tried=known).data
             for scene, file, known in zip(scenes, files, tried, strict=True)
@@ -82,9 +81,9 @@ def sights(
     def some(scene: Scene) -> Regions:
         return replace(nothing(scene), importance=kept_instances(scene, QUARTER).astype(np.float32))
 
-    empty = (selective.encode(scene.image, quality=0.5, regions=nothing(scene)) for scene in scenes)
+    empty = [selective.encode(scene.image, quality=0.5, regions=nothing(scene)) for scene in scenes]
     add("SC, nothing kept", selective, empty)
-    partial = (_within(selective, scene, bpp, some(scene)) for scene in scenes)
+    partial = [_within(selective, scene, bpp, some(scene)) for scene in scenes]
     add("SC, a quarter kept (RI)", selective, partial)
     for title, codec in others:
         add(title, codec, [_within(codec, scene, bpp, None) for scene in scenes])
