@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganic.errors import UsageError
 from ganic.jpeg import layer_norm
+from ganic.jpeg.classifier import Classifier
 from ganic.jpeg.direct import FullyConnected, convolutional, fully_connected
 from ganic.jpeg.discriminator import Discriminator
 from ganic.jpeg.equalised import EqualConv, EqualLinear
@@ -16,6 +18,7 @@ from ganic.jpeg.modern_generator import ModernGenerator, StyledConv
 from ganic.jpeg.sampling import ALL, Subsampling
 from ganic.jpeg.settings import Settings, draw
 from ganic.jpeg.synthesis import Generator, rendered
+from ganic.metrics.squeezenet import CHANNELS
 from ganic.training.adversarial import hinge_discriminator
 
 
@@ -195,21 +198,21 @@ def test_modulation_is_stylegan2s() -> None:
 
 def test_critics_know_class_and_settings() -> None:
     torch.manual_seed(0)
-    critic = ModernDiscriminator(32, 8, 10, tells=False)
+    critic = ModernDiscriminator(32, 8, 10)
     x = torch.rand(8, 3, 32, 32) * 2 - 1
     here = Settings.same(8, 50, Subsampling.NONE, "cpu").features()
     there = Settings.same(8, 5, Subsampling.NONE, "cpu").features()
     zeros = torch.zeros(8, dtype=torch.int64)
     verdict = critic(x, x, zeros, here)
     assert verdict.projected.shape == (8, 4 * 16)  # four scales of 4x4 places
-    assert verdict.native.shape == (8, 1) and verdict.classes is None
+    assert verdict.native.shape == (8, 1)
     for other in (critic(x, x, zeros + 1, here), critic(x, x, zeros, there)):
         for logits, others in zip(verdict.logits, other.logits, strict=True):
             assert not torch.allclose(logits, others)
     flat = x[:, :, :, :1].expand(-1, -1, -1, 32)
     assert all(torch.isfinite(logits).all() for logits in critic(flat, flat, zeros, here).logits)
     large = torch.rand(8, 3, 64, 64)
-    verdict = ModernDiscriminator(64, 8, 10, tells=False)(large, large, zeros, here)
+    verdict = ModernDiscriminator(64, 8, 10)(large, large, zeros, here)
     assert verdict.projected.shape == (8, 4 * 16) and verdict.native.shape == (8, 1)
 
 
@@ -237,18 +240,51 @@ def test_native_critic_learns_a_lattice_that_stays_in_its_place() -> None:
     assert moved.float().mean() > 0.9
 
 
-def test_classifier_sees_frozen_features() -> None:
+def test_frozen_features_know_one_picture_and_nothing_else() -> None:
     torch.manual_seed(0)
-    critic = ModernDiscriminator(32, 8, 10, tells=True)
+    critic = ModernDiscriminator(32, 8, 10)
     x = torch.rand(4, 3, 32, 32) * 2 - 1
     features = Settings.same(4, 50, Subsampling.NONE, "cpu").features()
     zeros = torch.zeros(4, dtype=torch.int64)
-    found = critic(x, x, zeros, features).classes
-    assert found.shape == (4, 10)
-    # Neither what is said of a picture's class nor the other pictures change what it looks like.
-    assert torch.equal(found, critic(x, x, zeros + 1, features).classes)
-    one = critic(x[:1], x[:1], zeros[:1], features[:1]).classes
-    assert torch.allclose(found[:1], one, atol=1e-4)
+    found = critic(x, x, zeros, features).means
+    assert [mean.shape for mean in found] == [(4, channels) for channels in CHANNELS]
+    told = critic(x, x, zeros + 1, features).means
+    one = critic(x[:1], x[:1], zeros[:1], features[:1]).means
+    for mean, same, alone in zip(found, told, one, strict=True):
+        assert torch.equal(mean, same)
+        torch.testing.assert_close(mean[:1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_classifier_learns_which_way_stripes_go() -> None:
+    """Of any colour, phase and width."""
+    torch.manual_seed(0)
+    classifier = Classifier(16, 2)
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=2e-3)
+
+    def pictures(n: int) -> tuple[Tensor, Tensor]:
+        label = torch.randint(2, (n,))
+        across = torch.sin(torch.arange(16) * (0.7 + torch.rand(n, 1)) + 6.3 * torch.rand(n, 1))
+        stripes = across[:, None, None, :].expand(n, 1, 16, 16)
+        turned = torch.where(label.view(n, 1, 1, 1) > 0, stripes, stripes.transpose(2, 3))
+        return turned * (torch.rand(n, 3, 1, 1) * 2 - 1), label
+
+    for _ in range(40):
+        x, label = pictures(16)
+        optimiser.zero_grad()
+        F.cross_entropy(classifier(x), label).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    classifier.eval()
+    x, label = pictures(100)
+    with torch.no_grad():
+        assert (classifier(x).argmax(dim=1) == label).float().mean() > 0.9
+
+
+def test_classifier_of_any_size_ends_in_four_by_four() -> None:
+    for size, convolutions in ((16, 4), (32, 6), (64, 8)):
+        classifier = Classifier(size, 10)
+        assert sum(isinstance(module, nn.Conv2d) for module in classifier.modules()) == convolutions
+        assert classifier.layers(torch.zeros(2, 3, size, size)).shape[2:] == (4, 4)
+        assert classifier(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
 def test_deviation_is_within_classes() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganic.errors import RecipeError
 from ganic.jpeg import recipe as jpeg_recipe
-from ganic.jpeg.modern_objective import Falling, ModernObjective, ModernTable
+from ganic.jpeg.modern_objective import JUDGE_DECAY, Falling, ModernObjective, ModernTable
 from ganic.jpeg.objective import PaperObjective, PaperTable
 from ganic.jpeg.sampling import Subsampling
 from ganic.training import recipes
@@ -72,7 +72,10 @@ def test_gradients_reach_every_weight_of_a_player(batch: Mapping[str, Tensor]) -
         PaperObjective(PaperTable(size=32, generator="fully_connected")),
         ModernObjective(
             small(
-                augment=("colour", "translation", "cutout"), gamma={"start": 1.0, "steps": 10}, classify=0.5
+                augment=("colour", "translation", "cutout"),
+                gamma={"start": 1.0, "steps": 10},
+                classify=0.5,
+                transport=2.0,
             )
         ),
         ModernObjective(small()),
@@ -120,18 +123,70 @@ def test_the_classifier_learns_from_real_pictures_and_teaches_the_generator(
     batch: Mapping[str, Tensor],
 ) -> None:
     objective, plain = ModernObjective(small(classify=0.5)), ModernObjective(small())
+    assert objective.players(0) == ("discriminator", "classifier", "generator")
+    assert plain.players(0) == ("discriminator", "generator")
+    assert not objective.fresh_batch("classifier")
     plain.networks.load_state_dict(objective.networks.state_dict(), strict=False)
     for each in (objective, plain):
         each.networks.eval()  # spectral norms stay as they are
-    for player, weight in (("discriminator", 1.0), ("generator", 0.5)):
+    for player, weight in (("discriminator", 0.0), ("generator", 0.5)):
         torch.manual_seed(3)
         loss, scalars = objective.loss(player, batch, 0)
         torch.manual_seed(3)
         without, _ = plain.loss(player, batch, 0)
-        assert (loss - without).item() == pytest.approx(weight * scalars["class"].item(), rel=1e-3)
-    generator = objective.parameters("generator")
-    loss, _ = objective.loss("discriminator", batch, 0)
-    assert all(g is None for g in torch.autograd.grad(loss, generator, allow_unused=True))
+        taught = weight * scalars["class"].item() if weight else 0.0
+        assert (loss - without).item() == pytest.approx(taught, rel=1e-3)
+    loss, _ = objective.loss("classifier", batch, 0)
+    others = [*objective.parameters("generator"), *objective.parameters("discriminator")]
+    assert all(g is None for g in torch.autograd.grad(loss, others, allow_unused=True))
+
+
+def test_the_average_of_the_classifier_judges_and_learns_nothing_from_what_it_judges(
+    batch: Mapping[str, Tensor],
+) -> None:
+    objective = ModernObjective(small(classify=1.0))
+    classifier, judge = objective.classifier, objective.judge
+    assert classifier is not None and judge is not None
+    objective.loss("classifier", batch, 0)
+    before = {name: value.clone() for name, value in judge.state_dict().items()}
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter += 1
+    torch.manual_seed(3)
+    _, scalars = objective.loss("generator", batch, 0)
+    objective.loss("discriminator", batch, 0)
+    assert all(torch.equal(value, before[name]) for name, value in judge.state_dict().items())
+    torch.manual_seed(3)
+    judge.module.output.bias.data[0] += 5  # what the judge says is what counts
+    assert objective.loss("generator", batch, 0)[1]["class"] != scalars["class"]
+    objective.loss("classifier", batch, 0)
+    moved = judge.module.output.weight - before["module.output.weight"]
+    assert moved.mean().item() == pytest.approx(1 - JUDGE_DECAY, rel=1e-3)
+    assert not any(parameter.requires_grad for parameter in judge.parameters())
+
+
+def test_features_have_their_way_to_go_in_the_generators_loss(batch: Mapping[str, Tensor]) -> None:
+    objective = ModernObjective(small(transport=2.0))
+    transport = objective.transport
+    assert transport is not None
+    for _ in range(2):
+        objective.loss("discriminator", batch, 0)
+    loss, scalars = objective.loss("generator", batch, 0)
+    assert scalars["transport"].item() == 0  # of too few pictures nothing is known
+    for layer in transport.each:
+        assert layer.real.total == 2 * 3 and layer.fake.total == 3 * 3
+        layer.real.total.fill_(3000)
+        layer.fake.total.fill_(3000)
+    plain = ModernObjective(small())
+    plain.networks.load_state_dict(objective.networks.state_dict(), strict=False)
+    losses = []
+    for each in (objective, plain):
+        each.networks.eval()
+        torch.manual_seed(3)
+        losses.append(each.loss("generator", batch, 0))
+    (loss, scalars), (without, _) = losses
+    assert scalars["transport"].item() > 0
+    assert (loss - without).item() == pytest.approx(2 * scalars["transport"].item(), rel=1e-3)
 
 
 def test_samples_are_pictures(batch: Mapping[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ The paper
 
 The same system with 2020s adversarial training: one checkpoint for every setting
     modern_generator.py, modern_discriminator.py, equalised.py, modern_objective.py
+    classifier.py, transport.py   what a class looks like, where features should go: both teach the generator
 
 From data to models
     recipe.py          a recipe becomes an objective

@@ -1,14 +1,12 @@
-"""The stronger recipe's discriminator: three ways of looking at the same pictures.
+"""The stronger recipe's discriminator: two ways of looking at the same pictures.
 
 - Heads on the maps of :mod:`ganic.training.projection`, frozen features of ImageNet: the projected
   discriminator of Sauer et al. 2021. They see what things are, and at an early stage of training.
 - A critic at the pictures' own resolution that learns all it sees: SNGAN's (Miyato et al. 2018), narrow. The
   frozen features have strides, and heads on them are the same at every place: generated pictures keep a
   lattice that neither minds. This one knows its places, as its last layer is fully connected.
-- A classifier of the frozen features (AC-GAN, Odena et al. 2017): it learns from real pictures, and the
-  generator is to make pictures of which it tells the class.
 
-The first two are told class and JPEG settings, as in StyleGAN-XL: logits are inner products with an embedding
+Both are told class and JPEG settings, as in StyleGAN-XL: logits are inner products with an embedding
 of them (Miyato & Koyama 2018), plus unconditional ones.
 """
 
@@ -24,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganic.jpeg.settings import FEATURES
-from ganic.metrics.squeezenet import CHANNELS
 from ganic.training.projection import Projection
 
 SMALLEST = 64
@@ -122,8 +119,8 @@ class Verdict(NamedTuple):
     """Logits [b, positions] of the heads on frozen features."""
     native: Tensor
     """Logits [b, 1] of the critic at the pictures' own resolution."""
-    classes: Tensor | None
-    """Logits [b, classes] of the classifier; None of a discriminator without one."""
+    means: tuple[Tensor, ...]
+    """Of each layer's frozen features over the places, [b, `CHANNELS`]."""
 
     @property
     def logits(self) -> tuple[Tensor, Tensor]:
@@ -134,17 +131,16 @@ class Verdict(NamedTuple):
 class ModernDiscriminator(nn.Module):
     """RGB [b, 3, size, size] in -1..1, labels [b] and settings [b, 4] -> :class:`Verdict`.
 
-    ``width``: channels of the projections and of the heads on them; ``tells``: there is a classifier.
+    ``width``: channels of the projections and of the heads on them.
     """
 
-    def __init__(self, size: int, width: int, classes: int, *, tells: bool) -> None:
+    def __init__(self, size: int, width: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
         conditions = classes + FEATURES
         self.projection = Projection(width)
         self.heads = nn.ModuleList(Head(width, halvings, conditions) for halvings in HALVINGS)
         self.native = NativeCritic(size, conditions)
-        self.classifier = nn.Linear(sum(CHANNELS), classes) if tells else None
 
     def forward(self, x: Tensor, augmented: Tensor, label: Tensor, features: Tensor) -> Verdict:
         """``augmented``: ``x``, changed by chance, for all but the native critic, who would no longer know
@@ -159,7 +155,7 @@ class ModernDiscriminator(nn.Module):
         return Verdict(
             torch.cat(projected, dim=1),
             self.native(x, conditions),
-            None if self.classifier is None else self.classifier(_summary(seen)).float(),
+            tuple(a.float().mean(dim=(2, 3)) for a in seen),
         )
 
 
@@ -169,9 +165,3 @@ def _for_the_trunk(x: Tensor) -> Tensor:
         x = F.interpolate(x, size=(SMALLEST, SMALLEST), mode="bilinear", align_corners=False)
     # The trunk pads nothing: without a margin its last rows and columns would go unseen.
     return F.pad(x, (1, 1, 1, 1), mode="replicate")
-
-
-def _summary(activations: tuple[Tensor, ...]) -> Tensor:
-    """Means over places of all activations, those of each layer normalised: [b, sum of `CHANNELS`]."""
-    means = [a.float().mean(dim=(2, 3)) for a in activations]
-    return torch.cat([F.layer_norm(mean, mean.shape[1:]) for mean in means], dim=1)

@@ -1,8 +1,9 @@
 """What 2020s adversarial training makes of the paper's system: one checkpoint for every setting and class.
 
 StyleGAN2's generator (Karras et al. 2020), a discriminator that looks through pretrained features as well as
-by itself and tells classes (`ganic.jpeg.modern_discriminator`), the hinge loss, one turn each, a moving
-average of the generator, differentiable augmentation (Zhao et al. 2020).
+by itself (`ganic.jpeg.modern_discriminator`), a classifier whose gradients tell what a class looks like
+(`ganic.jpeg.classifier`), a way to go for features in means and covariances (`ganic.jpeg.transport`), the
+hinge loss, one turn each, a moving average of the generator, differentiable augmentation (Zhao et al. 2020).
 
 The real pictures are uncompressed whatever the setting. Eq. 5's gamma holds the decoded picture to the
 trunk's own, so that no compressed picture is better than its own compression; here gamma falls to zero, and
@@ -18,11 +19,15 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ganic.jpeg.classifier import Classifier
 from ganic.jpeg.modern_discriminator import ModernDiscriminator, Verdict
 from ganic.jpeg.modern_generator import FIRST_SIDE, ModernGenerator
 from ganic.jpeg.objective import DISCRIMINATOR, GENERATOR, SAMPLES, JpegSettings, NotNegative, show
 from ganic.jpeg.synthesis import Noise
+from ganic.jpeg.transport import Transport
+from ganic.metrics.squeezenet import CHANNELS
 from ganic.training.adversarial import (
     Change,
     diff_augment,
@@ -31,6 +36,9 @@ from ganic.training.adversarial import (
 )
 from ganic.training.objective import Batch
 from ganic.training.recipes import Count, Positive, Table
+
+CLASSIFIER, JUDGE = "classifier", "judge"
+TRANSPORT = "transport"
 
 Widths = Annotated[tuple[Positive, ...], Field(min_length=3)]
 
@@ -59,7 +67,8 @@ class ModernTable(JpegSettings):
     output: Literal["rgb", "jpeg"] = "jpeg"
     gamma: Falling = Falling()
     augment: tuple[Change, ...] = ()
-    classify: NotNegative = 0.0  # weight in G's loss of how well D's classifier tells the class it meant
+    classify: NotNegative = 0.0  # weight in G's loss of how well a classifier tells the class it meant
+    transport: NotNegative = 0.0  # weight in G's loss of how far frozen features are from real classes'
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -77,6 +86,11 @@ class ModernTable(JpegSettings):
         return FIRST_SIDE << (len(self.widths) - 1)
 
 
+JUDGE_DECAY = 0.995
+"""Of the average over the classifier's steps, which tells better than its last step, and judges what is
+generated."""
+
+
 class ModernObjective:
     """Eq. 5 with another GAN loss, other networks, and a gamma that falls."""
 
@@ -85,18 +99,26 @@ class ModernObjective:
     def __init__(self, table: ModernTable) -> None:
         self.table = table
         self.generator = ModernGenerator(table.widths, table.features, table.classes)
-        self.discriminator = ModernDiscriminator(
-            table.size, table.critic_width, table.classes, tells=table.classify > 0
-        )
+        self.discriminator = ModernDiscriminator(table.size, table.critic_width, table.classes)
+        self.classifier = Classifier(table.size, table.classes) if table.classify else None
+        self.judge = _averaged(self.classifier) if self.classifier is not None else None
+        self.transport = Transport(CHANNELS, table.classes) if table.transport else None
         self.networks = nn.ModuleDict({GENERATOR: self.generator, DISCRIMINATOR: self.discriminator})
+        if self.classifier is not None and self.judge is not None:
+            self.networks[CLASSIFIER], self.networks[JUDGE] = self.classifier, self.judge
+        if self.transport is not None:
+            self.networks[TRANSPORT] = self.transport
 
     def players(self, step: int) -> Sequence[str]:
-        return DISCRIMINATOR, GENERATOR
+        return (DISCRIMINATOR, *([CLASSIFIER] if self.classifier is not None else []), GENERATOR)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         """All but the head's: its exact transforms lose nothing; trunk and corrections do the choosing."""
         if player == DISCRIMINATOR:
             return list(self.discriminator.parameters())
+        if player == CLASSIFIER:
+            assert self.classifier is not None
+            return list(self.classifier.parameters())
         return [p for name, p in self.generator.named_parameters() if not name.startswith("head.")]
 
     def fresh_batch(self, player: str) -> bool:
@@ -104,12 +126,12 @@ class ModernObjective:
 
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         real = batch["image"] * 2 - 1
-        if player == DISCRIMINATOR:
-            label = (
-                batch["label"] if self.table.classes else torch.zeros(len(real), device=real.device).long()
-            )
-            return self._discriminator_loss(real, label)
-        return self._generator_loss(len(real), real.device, step)
+        if player == GENERATOR:
+            return self._generator_loss(len(real), real.device, step)
+        if player == CLASSIFIER:
+            return self._classifier_loss(real, batch["label"]), {}
+        label = batch["label"] if self.table.classes else torch.zeros(len(real), device=real.device).long()
+        return self._discriminator_loss(real, label)
 
     def _discriminator_loss(self, real: Tensor, label: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         table = self.table
@@ -128,11 +150,17 @@ class ModernObjective:
             "native_real": on_real.native.mean(),
             "native_fake": on_fake.native.mean(),
         }
-        if on_real.classes is not None:
-            # Nothing the generator does may teach what a class looks like.
-            scalars["class"] = F.cross_entropy(on_real.classes, label)
-            loss = loss + scalars["class"]
+        if self.transport is not None:
+            self.transport.update(on_real.means, label, real=True)
+            self.transport.update(on_fake.means, label, real=False)
         return loss, scalars
+
+    def _classifier_loss(self, real: Tensor, label: Tensor) -> Tensor:
+        """Of real pictures alone: nothing the generator does may teach what a class looks like."""
+        assert self.classifier is not None and self.judge is not None
+        self.judge.update_parameters(self.classifier)
+        self.classifier.train()
+        return F.cross_entropy(self.classifier(diff_augment(real, self.table.augment)), label)
 
     def _judge(self, pictures: Tensor, label: Tensor, features: Tensor) -> Verdict:
         augmented = diff_augment(pictures, self.table.augment)
@@ -148,9 +176,15 @@ class ModernObjective:
         verdict = self._judge(fake, noise.label, settings.features())
         loss = hinge_generator(verdict.logits)
         scalars = {}
-        if verdict.classes is not None:
-            scalars["class"] = F.cross_entropy(verdict.classes, noise.label)
+        if self.judge is not None:
+            self.judge.eval()  # batch norm by the real pictures' statistics
+            told = self.judge(diff_augment(fake, table.augment))
+            scalars["class"] = F.cross_entropy(told, noise.label)
             loss = loss + table.classify * scalars["class"]
+        if self.transport is not None:
+            self.transport.update(verdict.means, noise.label, real=False)
+            scalars["transport"] = self.transport.loss(verdict.means, noise.label)
+            loss = loss + table.transport * scalars["transport"]
         gamma = table.gamma.at(step)
         if table.output == "jpeg" and trunk is not None:
             deviation = (fake - trunk).abs().mean()
@@ -170,3 +204,8 @@ class ModernObjective:
         settings = self.table.draw(SAMPLES, device)
         fake, _ = show(self.generator, Noise(noise.latent, label), settings, self.table.output)
         return ((fake + 1) / 2).clamp(0, 1)
+
+
+def _averaged(classifier: Classifier) -> AveragedModel:
+    average = get_ema_multi_avg_fn(JUDGE_DECAY)  # type: ignore[no-untyped-call]
+    return AveragedModel(classifier, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
