@@ -32,6 +32,14 @@ def test_writes_a_tar_and_says_so(model_path: Path, model: JpegModel, tmp_path: 
     assert (tmp_path / "x.jpg").read_bytes() == expected.data
 
 
+def test_truncation_reaches_the_generator(model_path: Path, tmp_path: Path) -> None:
+    common = ("-n", 2, "--model", model_path, "--class", "two", "-q", "-o")
+    for share, differ in ((0, False), (0.5, True)):
+        assert run(*common, tmp_path / str(share), "--truncation", share).exit_code == 0
+        first, second = (path.read_bytes() for path in sorted((tmp_path / str(share)).glob("*.jpg")))
+        assert (first != second) == differ
+
+
 def test_summary_as_json(model_path: Path, tmp_path: Path) -> None:
     result = run("-n", 3, "-o", tmp_path / "x", "--model", model_path, "--json")
     record = json.loads(result.stdout)
@@ -50,6 +58,7 @@ def test_summary_as_json(model_path: Path, tmp_path: Path) -> None:
         (("--class", "unicorn"), UsageError),
         (("--size", 64), UsageError),
         (("--seed", -1), UsageError),
+        (("--truncation", 1.1), UsageError),
         (("-o", "no/such/folder/x.tar"), OutputError),
     ],
 )

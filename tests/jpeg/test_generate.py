@@ -21,9 +21,13 @@ from ganic.hardware import has_fast_bf16
 from ganic.jpeg import generate as module
 from ganic.jpeg.folder import FolderWriter
 from ganic.jpeg.generate import generate, pictures
+from ganic.jpeg.generator import JpegGenerator
 from ganic.jpeg.model import JpegModel, load
+from ganic.jpeg.modern_generator import ModernGenerator
 from ganic.jpeg.noise import draws
 from ganic.jpeg.sampling import Subsampling
+from ganic.jpeg.settings import Settings
+from ganic.jpeg.synthesis import Noise, rendered
 from ganic.jpeg.tables import quantisation_tables
 
 COUNT = 150
@@ -43,9 +47,6 @@ def test_the_same_bytes_whatever_the_batch(model: JpegModel) -> None:
 def test_files_show_what_the_network_painted(
     model: JpegModel, decode: Callable[[bytes], NDArray[np.float64]]
 ) -> None:
-    from ganic.jpeg.settings import Settings
-    from ganic.jpeg.synthesis import Noise, rendered
-
     made = list(pictures(model, 64, quality=40, subsampling="4:2:0", seed=1))
     drawn = draws(1, 0, 64, 128, 10)
     settings = Settings.same(64, 40, Subsampling.BOTH, "cpu")
@@ -175,7 +176,9 @@ def test_a_run_can_be_made_longer(model: JpegModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.tar", "folder"])
-def test_other_options_are_not_gone_on_with(model: JpegModel, tmp_path: Path, name: str) -> None:
+def test_other_options_are_not_gone_on_with(
+    model: JpegModel, model_path: Path, tmp_path: Path, name: str
+) -> None:
     path = tmp_path / name
     generate(model, 10, path, seed=1)
     if path.is_file():
@@ -184,7 +187,47 @@ def test_other_options_are_not_gone_on_with(model: JpegModel, tmp_path: Path, na
         options: dict[str, object] = {"seed": 1} | change
         with pytest.raises(OutputError, match="other options or another model"):
             generate(model, 20, path, resume=True, **options)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="other options or another model"):
+        generate(load(model_path, precision="fp32", truncation=0.5), 20, path, seed=1, resume=True)
     assert generate(model, 20, path, seed=1, resume=True).made == 10
+
+
+def test_truncated_styles_are_nearer_to_the_mean_of_their_class(model: JpegModel, model_path: Path) -> None:
+    half = load(model_path, precision="fp32", truncation=0.5).generator
+    plain = model.generator
+    assert isinstance(half, ModernGenerator) and isinstance(plain, ModernGenerator)
+    torch.manual_seed(5)
+    many = Noise(torch.randn(20_000, 128), torch.arange(20_000) % 10)
+    with torch.no_grad():
+        styles = plain.mapping(many)
+        centre = torch.stack([styles[label::10].mean(dim=0) for label in range(10)])
+        some = Noise(many.latent[:30], many.label[:30])
+        seen: list[torch.Tensor] = []
+        half.start.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        half(some, Settings.same(30, 75, Subsampling.BOTH, "cpu").features())
+    expected = centre[some.label] + 0.5 * (styles[:30] - centre[some.label])
+    spread = styles.std(dim=0).mean()
+    assert ((seen[0] - expected).abs().mean() / spread).item() < 0.03
+
+
+def test_truncation_of_all_or_nothing(model: JpegModel, model_path: Path) -> None:
+    assert list(pictures(load(model_path, precision="fp32", truncation=1), 9)) == list(pictures(model, 9))
+    same = list(pictures(load(model_path, precision="fp32", truncation=0), 40, quality=90))
+    by_class = {p.label: p.data for p in same}
+    assert all(p.data == by_class[p.label] for p in same)
+    assert len(set(by_class.values())) == len(by_class) > 5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])
+def test_impossible_truncations_are_refused(model_path: Path, share: float) -> None:
+    with pytest.raises(UsageError, match=r"truncation: .* is not within 0"):
+        load(model_path, truncation=share)
+
+
+def test_a_generator_without_styles_has_nothing_to_truncate() -> None:
+    JpegGenerator(32).truncate(1)
+    with pytest.raises(UsageError, match="no styles that could be truncated"):
+        JpegGenerator(32).truncate(0.7)
 
 
 def test_folder(model: JpegModel, tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ RGB_OUTPUT = "RGB image"
     "--also-rgb", multiple=True, metavar="NAME=MODEL", help="A further row, its RGB pictures compressed."
 )
 @click.option(
+    "--truncation",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="0..1",
+    help="Of the further rows, see `ganic generate`.",
+)
+@click.option(
     "-n", "--count", type=click.IntRange(2), default=10_000, show_default=True, help="Files per cell."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
@@ -57,6 +65,7 @@ def command(
     proposed: str | None,
     also: tuple[str, ...],
     also_rgb: tuple[str, ...],
+    truncation: float,
     count: int,
     seed: int,
     quality: str,
@@ -85,15 +94,17 @@ def command(
     subsamplings = [Subsampling.parse(text.strip()) for text in subsampling.split(",")]
     window = _box(box)
     rows = [
-        (table.RGB, rgb, True),
-        (table.CONVOLUTIONAL, conv, False),
-        (table.FULLY_CONNECTED, fc, False),
-        (table.PROPOSED, proposed, False),
-        *((*_named(text), True) for text in also_rgb),
-        *((*_named(text), False) for text in also),
+        (table.RGB, rgb, True, 1.0),
+        (table.CONVOLUTIONAL, conv, False, 1.0),
+        (table.FULLY_CONNECTED, fc, False, 1.0),
+        (table.PROPOSED, proposed, False, 1.0),
+        *((*_named(text), True, truncation) for text in also_rgb),
+        *((*_named(text), False, truncation) for text in also),
     ]
     methods = [
-        _method(name, which, compress, count, seed, size, device) for name, which, compress in rows if which
+        _method(name, which, share, compress, count, seed, size, device)
+        for name, which, compress, share in rows
+        if which
     ]
     real = datasets.load(Path(data), size, box=window)
     if real is None:
@@ -145,10 +156,12 @@ def command(
     click.echo(table.markdown(results, network.name, seed, paper=size == 32))
 
 
-def _method(name: str, which: str, compress: bool, count: int, seed: int, size: int, device: str) -> Method:
+def _method(
+    name: str, which: str, truncation: float, compress: bool, count: int, seed: int, size: int, device: str
+) -> Method:
     from ganic.jpeg import evaluate, model
 
-    loaded = model.load(which, device)
+    loaded = model.load(which, device, truncation=truncation)
     if loaded.generator.size != size:
         raise UsageError(
             f"{which}: makes {loaded.generator.size} x {loaded.generator.size} pixels, not {size}"

@@ -33,6 +33,14 @@ DEFAULT_MODEL = "cifar10"
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Picture i of a seed is always the same."
 )
+@click.option(
+    "--truncation",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="0..1",
+    help="Below 1: more typical pictures, less variety.",
+)
 @click.option("--size", type=int, metavar="PIXELS", help="Refuse a model that makes another size.")
 @click.option(
     "--model",
@@ -61,6 +69,7 @@ def command(
     subsampling: str,
     label: str | None,
     seed: int,
+    truncation: float,
     size: int | None,
     model: str,
     device: str,
@@ -90,7 +99,7 @@ def command(
     from ganic.jpeg import model as models
     from ganic.jpeg.generate import generate
 
-    loaded = models.load(model, device, precision=cast("Precision", precision))
+    loaded = models.load(model, device, precision=cast("Precision", precision), truncation=truncation)
     if size not in (None, loaded.generator.size):
         raise UsageError(
             f"size: {size}; {loaded.name} makes {loaded.generator.size} x {loaded.generator.size} pixels"

@@ -25,7 +25,8 @@ from ganic.jpeg.synthesis import Generator, Noise
 class JpegModel:
     """A generator ready for use, in eval mode, without gradients, on ``device``.
 
-    ``bf16``: its convolutions are computed in bfloat16 (coefficients always in float32).
+    ``bf16``: its convolutions are computed in bfloat16 (coefficients always in float32); ``truncation``: see
+    `Generator.truncate`.
     """
 
     generator: Generator
@@ -34,6 +35,7 @@ class JpegModel:
     class_names: tuple[str, ...]
     device: torch.device
     bf16: bool = False
+    truncation: float = 1.0
 
     def paint(self, noise: Noise, settings: Settings) -> Tensor:
         """The network: planes [b, p, size, size], float32. Raises ModelError where it gives no numbers."""
@@ -60,20 +62,26 @@ def load(
     device: torch.device | str = "cpu",
     *,
     precision: Precision = "auto",
+    truncation: float = 1.0,
 ) -> JpegModel:
     """The model that ``which`` means (see ``ganic.models.find``).
 
-    ``precision``: fp32, bf16, or auto, which is bf16 where the processor has it. Raises ModelMissingError,
-    ModelFormatError, and ModelError for a model of another system.
+    ``precision``: fp32, bf16, or auto, which is bf16 where the processor has it; ``truncation``: see
+    `Generator.truncate`. Raises ModelMissingError, ModelFormatError, ModelError for a model of another
+    system, and UsageError for a truncation that is not possible.
     """
     info = models.find(which)
     if info.system != "jpeg":
         raise ModelError(f"{info.path}: is of the system {info.system!r}, which does not generate JPEG files")
-    return from_file(models.load(info.path), device, precision=precision)
+    return from_file(models.load(info.path), device, precision=precision, truncation=truncation)
 
 
 def from_file(
-    file: models.ModelFile, device: torch.device | str = "cpu", *, precision: Precision = "auto"
+    file: models.ModelFile,
+    device: torch.device | str = "cpu",
+    *,
+    precision: Precision = "auto",
+    truncation: float = 1.0,
 ) -> JpegModel:
     """The model in a loaded file of this system, see `load`.  Raises ModelFormatError."""
     generator = build(file.config, str(file.path))
@@ -86,10 +94,11 @@ def from_file(
         raise ModelFormatError(f"{file.path}: lacks tensors of its config, or has others; export it again")
     generator.requires_grad_(False).eval()
     generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator.truncate(truncation)
     names = tuple(map(str, file.config.get("class_names", ())))
     where = torch.device(device)
     bf16 = uses_bf16(precision, where)
-    return JpegModel(generator, file.name, file.model_id, names, where, bf16)
+    return JpegModel(generator, file.name, file.model_id, names, where, bf16, truncation)
 
 
 def build(config: Mapping[str, Any], name: str) -> Generator:

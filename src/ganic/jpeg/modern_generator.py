@@ -23,6 +23,7 @@ from ganic.errors import UsageError
 from ganic.jpeg.coefficients import Coefficients, table_tensors
 from ganic.jpeg.equalised import EqualConv, EqualLinear, leaky
 from ganic.jpeg.head import Head, quantise, subsample
+from ganic.jpeg.noise import draws
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.settings import FEATURES
 from ganic.jpeg.synthesis import Generator, Noise
@@ -35,6 +36,9 @@ CORRECTION = 16.0
 """Amplitude per unit of a correction layer's output: about a step of the tables at quality 50."""
 
 FIRST_SIDE = 4
+
+CENTRE_OF = 1024
+"""Latents whose styles' mean is a class's centre, for truncation."""
 
 
 class Mapping(nn.Module):
@@ -123,6 +127,7 @@ class ModernGenerator(Generator):
     does. The head's own weights stay exact unless they are trained as well.
     """
 
+    _centres: Tensor | None
     has_trunk = True
     latent = LATENT
 
@@ -147,9 +152,28 @@ class ModernGenerator(Generator):
         )
         self.head = Head()
         self.corrections = nn.ModuleList(Correction(features) for _ in range(3 if features else 0))
+        self._share = 1.0
+        self.register_buffer("_centres", None, persistent=False)
+
+    @torch.no_grad()
+    def _truncate(self, share: float) -> None:
+        """The mean styles are those of the same latents always, and of the weights as they are now."""
+        device = self.start.weight.device
+        latent = torch.from_numpy(draws(0, 0, CENTRE_OF, self.latent, 0).latent).to(device)
+        styles = [
+            self.mapping(Noise(latent, torch.full((CENTRE_OF,), label, device=device)))
+            for label in range(max(self.classes, 1))
+        ]
+        self._share, self._centres = share, torch.stack(styles).mean(dim=1)
+
+    def _style(self, noise: Noise) -> Tensor:
+        style: Tensor = self.mapping(noise)
+        if self._centres is None:
+            return style
+        return self._centres[noise.label].lerp(style.float(), self._share)
 
     def paint(self, noise: Noise, features: Tensor) -> Tensor:
-        style = self.mapping(noise)
+        style = self._style(noise)
         late = style + self.settings(features)
         x = self.start(style).view(len(style), -1, FIRST_SIDE, FIRST_SIDE)
         x = x.contiguous(memory_format=torch.channels_last)

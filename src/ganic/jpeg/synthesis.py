@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ganic.errors import UsageError
 from ganic.jpeg.coefficients import Coefficients, table_tensors
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.settings import Settings
@@ -43,6 +44,26 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def code(self, planes: Tensor, quality: Tensor, subsampling: Subsampling) -> Coefficients:
         """Planes [b, p, size, size] and qualities int64 [b] -> coefficients."""
+
+    def truncate(self, share: float) -> None:
+        """From now on styles go only ``share`` of their way from the mean style of their class: more typical
+        pictures, less variety (truncation in W, Karras et al. 2019, appendix B).
+
+        1 changes nothing; at 0 every picture of a class is the same.  Raises UsageError for a share outside
+        0..1, and for a generator without styles.
+        """
+        if not 0 <= share <= 1:
+            raise UsageError(
+                f"truncation: {share} is not within 0 (one picture per class) .. 1 (all variety)"
+            )
+        if share < 1:
+            self._truncate(share)
+
+    def _truncate(self, share: float) -> None:
+        raise UsageError(
+            "truncation: this generator has no styles that could be truncated; leave it at 1, or take a "
+            "model of the stronger recipe, such as cifar10"
+        )
 
     def noise(self, count: int, device: torch.device | str) -> Noise:
         """Random noise and labels from torch's default generators, for training."""
