@@ -268,20 +268,22 @@ def generate(
     label: str | int | None = None,
     seed: int = 0,
     start: int = 0,
+    truncation: float = 1.0,
     precision: Precision = "auto",
 ) -> Iterator[bytes]:
     """JPEG files of pictures that never were, straight from a GAN's coefficients: pictures ``start`` to
     ``start + count - 1`` of ``seed``, whose bytes do not depend on ``start`` and ``count``.
 
     ``quality`` 1 .. 100 and ``subsampling`` 4:4:4, 4:2:2 or 4:2:0 are those of any JPEG file; ``label`` is a
-    class by name or number, else classes are drawn at random.
+    class by name or number, else classes are drawn at random; ``truncation`` below 1 makes pictures more
+    typical of their class and less various (0 .. 1).
 
     Raises UsageError for arguments out of range, ModelError if the model is missing or of another system.
     """
     from ganic.jpeg import generate as system
     from ganic.jpeg import model as jpeg_models
 
-    loaded = jpeg_models.load(model, precision=precision)
+    loaded = jpeg_models.load(model, precision=precision, truncation=truncation)
     pictures = system.pictures(
         loaded,
         count,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+import ganic
 from ganic import models
 from ganic.errors import ModelError, ModelFormatError, ModelMissingError, OutputError, UsageError
 from ganic.hardware import has_fast_bf16
@@ -208,6 +209,23 @@ def test_truncated_styles_are_nearer_to_the_mean_of_their_class(model: JpegModel
     expected = centre[some.label] + 0.5 * (styles[:30] - centre[some.label])
     spread = styles.std(dim=0).mean()
     assert ((seen[0] - expected).abs().mean() / spread).item() < 0.03
+
+
+def test_public_function_makes_the_same_files(model_path: Path) -> None:
+    found = ganic.generate(
+        3,
+        model=model_path,
+        quality=40,
+        subsampling="4:4:4",
+        label="two",
+        seed=5,
+        start=2,
+        truncation=0.5,
+        precision="fp32",
+    )
+    model = load(model_path, precision="fp32", truncation=0.5)
+    expected = pictures(model, 3, quality=40, subsampling="4:4:4", label=2, seed=5, start=2)
+    assert list(found) == [picture.data for picture in expected]
 
 
 def test_truncation_of_all_or_nothing(model: JpegModel, model_path: Path) -> None:
