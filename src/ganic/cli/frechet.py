@@ -28,14 +28,7 @@ RGB_OUTPUT = "RGB image"
 @click.option(
     "--also-rgb", multiple=True, metavar="NAME=MODEL", help="A further row, its RGB pictures compressed."
 )
-@click.option(
-    "--truncation",
-    type=float,
-    default=1.0,
-    show_default=True,
-    metavar="0..1",
-    help="Of the further rows, see `ganic generate`.",
-)
+@options.truncation_option
 @click.option(
     "-n", "--count", type=click.IntRange(2), default=10_000, show_default=True, help="Files per cell."
 )
@@ -83,7 +76,7 @@ def command(
 
     DATA: CIFAR-10 (any of its forms), a folder or zip file of pictures, or an LSUN lmdb. The distance uses
     CIFAR ResNet-56 features at 32 pixels and SqueezeNet features above; neither is the FID, which needs
-    --inception.
+    --inception. --truncation is for the further rows.
     """
     from ganic.jpeg import datasets, evaluate, table
     from ganic.jpeg.remembered import remembered

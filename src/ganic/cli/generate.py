@@ -33,14 +33,7 @@ DEFAULT_MODEL = "cifar10"
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Picture i of a seed is always the same."
 )
-@click.option(
-    "--truncation",
-    type=float,
-    default=1.0,
-    show_default=True,
-    metavar="0..1",
-    help="Below 1: more typical pictures, less variety.",
-)
+@options.truncation_option
 @click.option("--size", type=int, metavar="PIXELS", help="Refuse a model that makes another size.")
 @click.option(
     "--model",

@@ -181,6 +181,17 @@ def precision_option(command: F) -> F:
     )(command)
 
 
+def truncation_option(command: F) -> F:
+    return click.option(
+        "--truncation",
+        type=float,
+        default=1.0,
+        show_default=True,
+        metavar="0..1",
+        help="Below 1: more typical pictures, less variety.",
+    )(command)
+
+
 def output_options(command: F) -> F:
     """-o and -f of commands that write one file for each they read."""
     command = click.option("-f", "--force", is_flag=True, help="Replace files that exist.")(command)

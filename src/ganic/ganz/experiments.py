@@ -150,6 +150,11 @@ def _starts(
         if kind == "trained"
         else int(getattr(layers[0], "inputs", model.generator.h0_size))
     )
+    return _normal_starts(truth, size, how)
+
+
+def _normal_starts(truth: Tensor, size: int, how: How) -> list[Tensor]:
+    """The authors', one for each restart."""
     return [
         start("clamped-normal", len(truth), size, how.seed + i).to(truth.device) for i in range(how.restarts)
     ]
@@ -218,10 +223,7 @@ def recovery(
         weight = prior_weight(measurement, size, noise, floor)
         starts = [start("zero", len(truth), size).to(truth.device)]
     else:
-        starts = [
-            start("clamped-normal", len(truth), size, how.seed + i).to(truth.device)
-            for i in range(how.restarts)
-        ]
+        starts = _normal_starts(truth, size, how)
     y = measure(measurement, truth, noise, how.seed)
     return Recovery(model.generator, layer, measurement, y, weight, how.bf16), starts, settings
 

@@ -18,7 +18,7 @@ The paper
     objective.py       Eq. 5
 
 The same system with 2020s adversarial training: one checkpoint for every setting
-    modern_generator.py, modern_discriminator.py, equalised.py, modern_objective.py
+    modern_generator.py, modern_discriminator.py, equalised.py, halvings.py, modern_objective.py
     classifier.py, transport.py   what a class looks like, where features should go: both teach the generator
 
 From data to models

@@ -7,11 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-WIDTHS = (32, 64, 128, 256)
-"""Channels at the picture's side, half of it, and so on; then the last ones again."""
+from ganic.jpeg.halvings import channels
 
-LAST_SIDE = 4
-"""Side of the last map in pixels, whose mean is classified."""
+WIDTHS = (32, 64, 128, 256)
+"""See `channels`."""
 
 
 class Classifier(nn.Module):
@@ -19,8 +18,7 @@ class Classifier(nn.Module):
 
     def __init__(self, size: int, classes: int) -> None:
         super().__init__()
-        halvings = (size // LAST_SIDE).bit_length() - 1
-        widths = (*WIDTHS, *WIDTHS[-1:] * halvings)[: halvings + 1]
+        widths = channels(size, WIDTHS)
         layers = _layer(3, widths[0], stride=1)
         for n, (inputs, outputs) in enumerate(pairwise(widths)):
             layers += _layer(inputs, inputs, stride=1) if n else []

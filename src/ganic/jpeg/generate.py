@@ -216,8 +216,8 @@ def generate(
 
     labelled = model.generator.classes > 0
     about = {"model": model.model_id.hex(), "class": label, "bf16": model.bf16, **options}
-    if model.truncation < 1:
-        about["truncation"] = model.truncation
+    if model.generator.truncation < 1:
+        about["truncation"] = model.generator.truncation
     writer: Writer
     if output.suffix.lower() == ".tar":
         writer = TarWriter(output, about, labelled=labelled, resume=resume, overwrite=overwrite)

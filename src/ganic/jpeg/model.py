@@ -25,8 +25,7 @@ from ganic.jpeg.synthesis import Generator, Noise
 class JpegModel:
     """A generator ready for use, in eval mode, without gradients, on ``device``.
 
-    ``bf16``: its convolutions are computed in bfloat16 (coefficients always in float32); ``truncation``: see
-    `Generator.truncate`.
+    ``bf16``: its convolutions are computed in bfloat16 (coefficients always in float32).
     """
 
     generator: Generator
@@ -35,7 +34,6 @@ class JpegModel:
     class_names: tuple[str, ...]
     device: torch.device
     bf16: bool = False
-    truncation: float = 1.0
 
     def paint(self, noise: Noise, settings: Settings) -> Tensor:
         """The network: planes [b, p, size, size], float32. Raises ModelError where it gives no numbers."""
@@ -98,7 +96,7 @@ def from_file(
     names = tuple(map(str, file.config.get("class_names", ())))
     where = torch.device(device)
     bf16 = uses_bf16(precision, where)
-    return JpegModel(generator, file.name, file.model_id, names, where, bf16, truncation)
+    return JpegModel(generator, file.name, file.model_id, names, where, bf16)
 
 
 def build(config: Mapping[str, Any], name: str) -> Generator:

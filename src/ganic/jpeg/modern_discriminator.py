@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ganic.jpeg.halvings import LAST_SIDE, channels
 from ganic.jpeg.settings import FEATURES
 from ganic.training.projection import Projection
 
@@ -31,10 +32,7 @@ HALVINGS = (3, 2, 1, 0)
 """Strides that bring each map of a picture of 64 pixels to 4x4 positions."""
 
 NATIVE = (48, 64, 96, 128)
-"""Channels of the native critic at the picture's side, half of it, and so on; then the last ones again."""
-
-LAST_SIDE = 4
-"""Side of the native critic's last map."""
+"""Of the native critic, see `channels`."""
 
 SLOPE = 0.2
 
@@ -69,8 +67,7 @@ class NativeCritic(nn.Module):
 
     def __init__(self, size: int, conditions: int) -> None:
         super().__init__()
-        halvings = (size // LAST_SIDE).bit_length() - 1
-        widths = (*NATIVE, *NATIVE[-1:] * halvings)[: halvings + 1]
+        widths = channels(size, NATIVE)
         layers: list[nn.Module] = []
         for n, (inputs, outputs) in enumerate(pairwise((3, *widths))):
             layers += _layer(inputs, outputs, stride=2 if n else 1)

@@ -152,25 +152,24 @@ class ModernGenerator(Generator):
         )
         self.head = Head()
         self.corrections = nn.ModuleList(Correction(features) for _ in range(3 if features else 0))
-        self._share = 1.0
         self.register_buffer("_centres", None, persistent=False)
 
     @torch.no_grad()
-    def _truncate(self, share: float) -> None:
-        """The mean styles are those of the same latents always, and of the weights as they are now."""
+    def _centre_styles(self) -> None:
+        """Of the same latents always, and of the weights as they are now."""
         device = self.start.weight.device
         latent = torch.from_numpy(draws(0, 0, CENTRE_OF, self.latent, 0).latent).to(device)
         styles = [
             self.mapping(Noise(latent, torch.full((CENTRE_OF,), label, device=device)))
             for label in range(max(self.classes, 1))
         ]
-        self._share, self._centres = share, torch.stack(styles).mean(dim=1)
+        self._centres = torch.stack(styles).mean(dim=1)
 
     def _style(self, noise: Noise) -> Tensor:
         style: Tensor = self.mapping(noise)
         if self._centres is None:
             return style
-        return self._centres[noise.label].lerp(style.float(), self._share)
+        return self._centres[noise.label].lerp(style.float(), self.truncation)
 
     def paint(self, noise: Noise, features: Tensor) -> Tensor:
         style = self._style(noise)

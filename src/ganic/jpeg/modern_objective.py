@@ -110,16 +110,11 @@ class ModernObjective:
             self.networks[TRANSPORT] = self.transport
 
     def players(self, step: int) -> Sequence[str]:
-        return (DISCRIMINATOR, *([CLASSIFIER] if self.classifier is not None else []), GENERATOR)
+        return tuple(p for p in (DISCRIMINATOR, CLASSIFIER, GENERATOR) if p in self.networks)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         """All but the head's: its exact transforms lose nothing; trunk and corrections do the choosing."""
-        if player == DISCRIMINATOR:
-            return list(self.discriminator.parameters())
-        if player == CLASSIFIER:
-            assert self.classifier is not None
-            return list(self.classifier.parameters())
-        return [p for name, p in self.generator.named_parameters() if not name.startswith("head.")]
+        return [p for name, p in self.networks[player].named_parameters() if not name.startswith("head.")]
 
     def fresh_batch(self, player: str) -> bool:
         return player == DISCRIMINATOR
@@ -142,7 +137,7 @@ class ModernObjective:
             fake, _ = show(self.generator, noise, settings, table.output)
         features = settings.features()
 
-        on_real, on_fake = (self._judge(pictures, label, features) for pictures in (real, fake))
+        on_real, on_fake = (self._verdict(pictures, label, features) for pictures in (real, fake))
         loss = hinge_discriminator(on_real.logits, on_fake.logits)
         scalars = {
             "real": on_real.projected.mean(),
@@ -162,7 +157,7 @@ class ModernObjective:
         self.classifier.train()
         return F.cross_entropy(self.classifier(diff_augment(real, self.table.augment)), label)
 
-    def _judge(self, pictures: Tensor, label: Tensor, features: Tensor) -> Verdict:
+    def _verdict(self, pictures: Tensor, label: Tensor, features: Tensor) -> Verdict:
         augmented = diff_augment(pictures, self.table.augment)
         return self.discriminator(pictures, augmented, label, features)  # type: ignore[no-any-return]
 
@@ -173,7 +168,7 @@ class ModernObjective:
         settings = table.draw(count, device)
         noise = self.generator.noise(count, device)
         fake, trunk = show(self.generator, noise, settings, table.output)
-        verdict = self._judge(fake, noise.label, settings.features())
+        verdict = self._verdict(fake, noise.label, settings.features())
         loss = hinge_generator(verdict.logits)
         scalars = {}
         if self.judge is not None:
@@ -207,5 +202,6 @@ class ModernObjective:
 
 
 def _averaged(classifier: Classifier) -> AveragedModel:
+    """Torch's, whose count is a buffer, and so in every checkpoint: a run that goes on averages as before."""
     average = get_ema_multi_avg_fn(JUDGE_DECAY)  # type: ignore[no-untyped-call]
     return AveragedModel(classifier, multi_avg_fn=average, use_buffers=True).requires_grad_(False)

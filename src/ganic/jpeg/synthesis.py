@@ -26,13 +26,15 @@ class Generator(nn.Module, ABC):
     """Noise -> planes -> quantised coefficients.
 
     Attributes: ``size``, side of the square pictures in pixels; ``latent``, width of the noise; ``classes``,
-    how many labels it knows (0: none); ``has_trunk``, whether the first three planes are an RGB picture.
+    how many labels it knows (0: none); ``has_trunk``, whether the first three planes are an RGB picture;
+    ``truncation``, see :meth:`truncate`.
     """
 
     size: int
     latent: int
     classes: int
     has_trunk: bool
+    truncation: float = 1.0
 
     @abstractmethod
     def paint(self, noise: Noise, features: Tensor) -> Tensor:
@@ -57,9 +59,11 @@ class Generator(nn.Module, ABC):
                 f"truncation: {share} is not within 0 (one picture per class) .. 1 (all variety)"
             )
         if share < 1:
-            self._truncate(share)
+            self._centre_styles()
+            self.truncation = share
 
-    def _truncate(self, share: float) -> None:
+    def _centre_styles(self) -> None:
+        """Get to know the mean styles."""
         raise UsageError(
             "truncation: this generator has no styles that could be truncated; leave it at 1, or take a "
             "model of the stronger recipe, such as cifar10"
