@@ -34,7 +34,8 @@ def kind_of(name: str) -> str:
         except ImportError as error:
             raise click.UsageError(f"{name}: to write HEIC install ganic[baselines].") from error
         pillow_heif.register_heif_opener()
-    kind = Image.registered_extensions().get(suffix)
+    Image.preinit()  # the usual formats: to import all of them takes a tenth of a second
+    kind = Image.EXTENSION.get(suffix) or Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE:
         raise click.UsageError(f"{name}: no picture format that can be written; try .png, .webp or .jpg.")
     return kind
