@@ -50,3 +50,34 @@ def test_freed_memory_stays() -> None:
 
 def test_the_environment_goes_first() -> None:
     assert share_kept("keep", MALLOC_TRIM_THRESHOLD_="1000000")[0] == "False"
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from ganic.allocator import expect_large_blocks
+
+if "expect" in sys.argv:
+    expect_large_blocks()
+
+def use():
+    blocks = [np.ones(3 << 18) for _ in range(6)]
+
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_pages_of_freed_blocks_are_used_again() -> None:
+    def faults(*arguments: str) -> int:
+        command = [sys.executable, "-c", FAULTS, *arguments]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    usual = faults()
+    if usual < 10_000:
+        pytest.skip("this allocator keeps them by itself")
+    assert faults("expect") < 0.01 * usual
