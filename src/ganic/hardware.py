@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
-"""Arithmetic of networks that decide no symbol; auto: bf16 where the processor has it."""
+"""Arithmetic of networks that decide no symbol; auto: bf16 where the processor has it, and what can do with
+8 bits in those (:mod:`ganic.byte_products`)."""
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:

@@ -26,6 +26,9 @@ from pathlib import Path
 import numpy as np, torch
 if "mkldnn-off" in sys.argv: torch.backends.mkldnn.enabled = False
 if "medium-precision" in sys.argv: torch.set_float32_matmul_precision("medium")
+if "no-bytes" in sys.argv:
+    from ganic import byte_products
+    byte_products.supported = lambda: False
 torch.set_num_threads(int(sys.argv[2]))
 from ganic.extreme.codec import Codec
 device = "cuda" if "cuda" in sys.argv else "cpu"
@@ -47,11 +50,13 @@ CASES = {
     "avx512": ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"}, "1", "fp32", ""),
     "amx": ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "2", "bf16", ""),
     "onednn-off": ({}, "1", "fp32", "mkldnn-off"),
-    # Symbols are decided by float32 products of integers: other kernels, other orders, other precisions.
-    "mkl-sse": ({"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}, "2", "fp32", ""),
-    "mkl-avx2": ({"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, "1", "fp32", ""),
-    "mkl-avx512": ({"MKL_ENABLE_INSTRUCTIONS": "AVX512"}, "2", "fp32", ""),
-    "bf16-products": ({}, "2", "fp32", "medium-precision"),
+    "vnni": ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, "2", "auto", ""),
+    # Without products of bytes, float32 products of integers decide symbols: by other kernels, in other
+    # orders and precisions.
+    "mkl-sse": ({"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}, "2", "fp32", "no-bytes"),
+    "mkl-avx2": ({"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, "1", "fp32", "no-bytes"),
+    "mkl-avx512": ({"MKL_ENABLE_INSTRUCTIONS": "AVX512"}, "2", "fp32", "no-bytes"),
+    "bf16-products": ({}, "2", "fp32", "no-bytes", "medium-precision"),
 }
 
 

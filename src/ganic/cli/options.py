@@ -177,7 +177,8 @@ def precision_option(command: F) -> F:
         type=click.Choice(get_args(Precision)),
         default="auto",
         show_default=True,
-        help="Arithmetic of the networks. auto: bf16 where the processor has it.",
+        help="Arithmetic of the networks. auto: bf16, and 8 bits for the widest layers, where the processor "
+        "has those.",
     )(command)
 
 

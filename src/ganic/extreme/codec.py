@@ -10,7 +10,7 @@ part is synthesised also the box LABL (:mod:`ganic.extreme.selection`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -22,9 +22,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganic import bitstream, boxes, images, models
+from ganic import bitstream, boxes, byte_products, images, models
+from ganic.allocator import expect_large_blocks
 from ganic.amounts import Amount
 from ganic.errors import CorruptError, ModelError, ModelMissingError, TargetError, UsageError
+from ganic.extreme import eight_bit
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
@@ -66,8 +68,10 @@ class Codec:
 
     Args:
         model: the loaded model file, of system ``extreme``.
-        precision: arithmetic of encoder and generator. ``auto`` is bf16 where the processor has it. Symbols
-            in a file decode identically whatever is chosen; pixels may differ by a grey level.
+        precision: arithmetic of encoder and generator. ``auto`` is bf16 where the processor has it, and for
+            the generator's wide layers 8-bit integers where it has those and the model says how large their
+            inputs get. Symbols in a file decode identically whatever is chosen; pixels differ by about half
+            a grey level.
         device: where encoder and generator run; everything that decides symbols runs on the CPU in integers.
     """
 
@@ -78,10 +82,12 @@ class Codec:
             raise ModelError(
                 f"{model.name}: is a model of {model.system}, not of the generative codec; choose another"
             )
+        expect_large_blocks()
         self.model_id = model.model_id
         self.classes: tuple[str, ...] = tuple(model.config.get("classes", ()))
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
+        self._reduces = precision == "auto" and self.device.type == "cpu"
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
         self._config = config = model.config
         self._generators: dict[float, Generator] = {}
@@ -218,20 +224,15 @@ class Codec:
     @cached_property
     def _encoder(self) -> Encoder:
         with torch.inference_mode(False):
-            return self._network(Encoder(**self._config["encoder"]), "encoder")
+            return self._placed(_filled(Encoder(**self._config["encoder"]), self._part("encoder")))
 
     @cached_property
     def _hyper_encoder(self) -> HyperEncoder:
         with torch.inference_mode(False):
-            return self._filled(HyperEncoder(**self._config["hyper_encoder"]), "hyper_encoder")
+            return _filled(HyperEncoder(**self._config["hyper_encoder"]), self._part("hyper_encoder"))
 
-    def _filled(self, network: Network, part: str) -> Network:
-        """With the model's weights, as float32 on the CPU."""
-        network.load_state_dict({name: value.float() for name, value in self._part(part).items()})
-        return network.eval().requires_grad_(False)
-
-    def _network(self, network: Network, part: str) -> Network:
-        return self._filled(network, part).to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    def _placed(self, network: Network) -> Network:
+        return network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _part(self, name: str) -> dict[str, Tensor]:
         return below(self._tensors, f"{name}.")
@@ -366,15 +367,25 @@ class Codec:
         if generator is None:
             if fidelity > 0 and not self.has_distortion_generator:
                 raise UsageError("fidelity: this model has no distortion-only generator; leave it at 0")
-            generator = self._network(Generator(**self._config["generator"]), "generator")
+            state = self._part("generator")
             if fidelity > 0:
                 # Interpolating the weights of two generators of one lineage interpolates between their
                 # pictures (network interpolation, arXiv:1811.10515).
-                state = self._part("generator")
                 for name, value in self._part("generator_mse").items():
                     state[name] = torch.lerp(state[name].float(), value.float(), fidelity)
-                generator.load_state_dict(state)
+            with torch.inference_mode(False):
+                generator = _filled(Generator(**self._config["generator"]), state)
+                ranges = self._part("ranges")
+                if self._reduces and ranges and byte_products.supported():
+                    eight_bit.reduce(generator, ranges, self.dtype)
+                self._placed(generator)
             if len(self._generators) >= 2:
                 self._generators.pop(next(iter(self._generators)))
             self._generators[fidelity] = generator
         return generator
+
+
+def _filled(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """With these weights, as float32 on the CPU."""
+    network.load_state_dict({name: value.float() for name, value in state.items()})
+    return network.eval().requires_grad_(False)

@@ -60,7 +60,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.second(F.leaky_relu(self.first(x), SLOPE, inplace=True))
-        return x + change
+        return change.add_(x)
 
 
 class Upsample(nn.Module):
@@ -301,8 +301,8 @@ class Generator(nn.Module):
             if regions is not None:
                 x = x + regions[level]
             if str(level) in self.guides:
-                x = x + self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * GUIDE_SCALE)
+                x = self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * GUIDE_SCALE).add_(x)
             x = self.up[level](stage(x, quality))
         # At full resolution memory takes longer than arithmetic: the last two layers work on sub-pixels.
         out = shuffled_conv(F.leaky_relu(x, SLOPE, inplace=True), self.out)
-        return F.pixel_shuffle(out, 2).float() + linear.float() + 0.5
+        return F.pixel_shuffle(out, 2).float().add_(linear).add_(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ganic import models
 from ganic.errors import TrainingError
+from ganic.extreme.activation_ranges import activation_ranges
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import Prior, symbol_tables
@@ -57,6 +59,7 @@ def export_run(
         if not torch.equal(encoder["out.weight"].half(), model.encoder.state_dict()["out.weight"].half()):
             raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
     tensors = model_tensors(model, distortion_generator=generator)
+    tensors |= _ranges(model, generator, len(architecture.classes))
     if isinstance(table, CompactSettings):
         for opponent in OPPONENTS:
             tensors |= halves(below(weights, f"{opponent}."), opponent)
@@ -73,6 +76,15 @@ def model_tensors(model: CompactModel, *, distortion_generator: Mapping[str, Ten
     tensors |= halves(model.prior.hyper_encoder.state_dict(), "hyper_encoder")
     tensors["gain.anchors"] = (model.gain.anchors.detach().float() * GAIN_UNIT).cpu().numpy()
     return tensors | prior_tensors(model.prior)
+
+
+def _ranges(model: CompactModel, distortion_generator: Mapping[str, Tensor] | None, classes: int) -> Arrays:
+    """What :mod:`ganic.extreme.eight_bit` needs, of all generators together: it may get a blend of them."""
+    generators = [model.generator]
+    if distortion_generator is not None:
+        generators.append(copy.deepcopy(model.generator))
+        generators[1].load_state_dict({name: value.float() for name, value in distortion_generator.items()})
+    return halves(activation_ranges(model, generators, classes), "ranges")
 
 
 def prior_tensors(prior: Prior) -> Arrays:

@@ -1,7 +1,8 @@
 """The entropy model as it runs: integers only, the same numbers on every machine.
 
-The trained network of :mod:`ganic.extreme.prior`, exported to 8-bit weights, is evaluated here with float32
-matrix products whose operands and partial sums are all integers below 2**24.  float32 represents those
+The trained network of :mod:`ganic.extreme.prior`, exported to 8-bit weights, is evaluated here with matrix
+products of integers (:mod:`ganic.byte_products`): of bytes where the processor is made for them, else with
+float32 products whose operands and partial sums are all integers below 2**24.  float32 represents those
 exactly, so neither the order of summation, nor fused multiply-adds, nor the number of threads, nor the BLAS
 in use can change a result.  (The operands even have 8 bits at most, so products taken in bfloat16 or TF32 and
 added in float32, as some settings ask for, are the same too.)  Rescaling is done in float64 on integers below
@@ -28,8 +29,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from ganic.byte_products import ExactMatrix, Integers, in_bytes
 from ganic.entropy import SymbolDecoder, SymbolEncoder, SymbolTables
 from ganic.errors import ModelFormatError
 from ganic.extreme.allocation import Allocation
@@ -42,6 +43,7 @@ MEAN_LIMIT = 4095
 BAND_SIZE = 4
 """Quality indices per band of the hyper-latent prior."""
 
+Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -83,14 +85,25 @@ class Layer:
         if not ((multiplier >= 0) & (multiplier < 2**17)).all():
             raise ModelFormatError(f"{name}: a multiplier is outside 0..131071; export the model again")
         self.size = size
-        matrix = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
-        self.matrix = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
+        self.weight: npt.NDArray[np.int8] = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
+        self.matrices: dict[tuple[int, int], ExactMatrix] = {}
         self.bias = bias.astype(np.float32)
         self.factor = multiplier.astype(np.float64) * 2.0**-shift
 
-    def accumulate(self, x: Float32, columns: slice = slice(None)) -> Float32:
-        """Integer-valued [h, w, inputs] -> [h, w, outputs] sums, without bias."""
-        return _sums(_neighbourhoods(x) if self.size == 3 else x, self.matrix[:, columns])
+    def matrix(self, columns: slice) -> ExactMatrix:
+        """Of some outputs."""
+        first, last, _ = columns.indices(self.weight.shape[1])
+        found = self.matrices.get((first, last))
+        if found is None:
+            found = self.matrices[first, last] = ExactMatrix(self.weight[:, columns])
+        return found
+
+    def accumulate(self, x: Integers, columns: slice = slice(None)) -> Float32:
+        """[h, w, inputs] -> [h, w, outputs] sums, without bias."""
+        if self.size == 1:
+            return _sums(x, self.matrix(columns))
+        numbers, zero = in_bytes(x)
+        return _sums(_neighbourhoods(numbers, zero), self.matrix(columns), zero)
 
     def rescale(self, sums: Float32, columns: slice = slice(None)) -> npt.NDArray[np.float64]:
         """Sums with bias -> integers on the next layer's grid, not yet clipped."""
@@ -100,12 +113,12 @@ class Layer:
         scaled += 0.5
         return np.floor(scaled, out=scaled)
 
-    def activate(self, x: Float32, bias: Float32 | None = None) -> Float32:
+    def activate(self, x: Integers, bias: Float32 | None = None) -> Bytes:
         """The layer followed by rectification to 0..255."""
         sums = self.accumulate(x)
         sums += self.bias if bias is None else bias
         scaled = self.rescale(sums)
-        return np.clip(scaled, 0, ACTIVATION_MAX, out=scaled).astype(np.float32)
+        return np.clip(scaled, 0, ACTIVATION_MAX, out=scaled).astype(np.uint8)
 
 
 class ContextLayer(Layer):
@@ -118,7 +131,7 @@ class ContextLayer(Layer):
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], name: str, number: int) -> None:
         super().__init__(tensors, name)
-        latent = len(self.matrix) // 9
+        latent = len(self.weight) // 9
         size = latent // GROUPS
         self.known = number * size
         self.by_parity = []  # of the output
@@ -128,32 +141,30 @@ class ContextLayer(Layer):
                 for tap, seen in enumerate((3, 2, 3, 1, 0, 1, 3, 2, 3))  # by how much a neighbour's differs
                 for p in range(number)
             ]
-            self.by_parity.append(self.matrix[np.concatenate(rows)])
+            self.by_parity.append(ExactMatrix(self.weight[np.concatenate(rows)]))
 
-    def accumulate(self, x: Float32, columns: slice = slice(None)) -> Float32:
+    def accumulate(self, x: Integers, columns: slice = slice(None)) -> Float32:
         height, width, _ = x.shape
-        seen = _neighbourhoods(x[:, :, : self.known])
-        sums = np.empty((height, width, self.matrix[:, columns].shape[1]), dtype=np.float32)
+        numbers, zero = in_bytes(x[:, :, : self.known])
+        seen = _neighbourhoods(numbers, zero)
+        sums = np.empty((height, width, self.weight.shape[1]), dtype=np.float32)
         for parity, matrix in enumerate(self.by_parity):
             at = slice(parity // 2, None, 2), slice(parity % 2, None, 2)
-            sums[at] = _sums(seen[at], matrix[:, columns])
-        return sums
+            sums[at] = _sums(seen[at], matrix, zero)
+        return sums[:, :, columns]
 
 
-def _neighbourhoods(x: Float32) -> Float32:
-    """[h, w, c] -> a view [h, w, 3, 3, c] of every position's neighbours, zeros beyond the borders."""
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+def _neighbourhoods(x: Integers, zero: int) -> Integers:
+    """[h, w, c] -> a view [h, w, 3, 3, c] of every position's neighbours, ``zero`` beyond the borders."""
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=zero)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     return windows.transpose(0, 1, 3, 4, 2)
 
 
-def _sums(x: Float32, matrix: torch.Tensor) -> Float32:
+def _sums(x: Integers, matrix: ExactMatrix, zero: int = 0) -> Float32:
     """[h, w, ...] times a matrix [inputs, outputs] -> [h, w, outputs]."""
     height, width = x.shape[:2]
-    flat = np.require(x.reshape(height * width, len(matrix)), requirements=["C", "W"])
-    # torch.mm, not numpy's product: a second library's threads, spinning after their work, would slow down
-    # the networks that run next.
-    sums: Float32 = torch.mm(torch.from_numpy(flat), matrix).numpy()
+    sums = matrix(x.reshape(height * width, matrix.shape[0]), zero)
     return sums.reshape(height, width, sums.shape[1])
 
 
@@ -168,7 +179,7 @@ def _tensor(
     return value
 
 
-def _twice(x: Float32) -> Float32:
+def _twice(x: Bytes) -> Bytes:
     return x.repeat(2, axis=0).repeat(2, axis=1)
 
 
@@ -197,27 +208,27 @@ class IntegerPrior:
             _tensor(tensors, "tables.counts", np.int32, 1), _tensor(tensors, "tables.supports", np.int16, 1)
         )
         self.scales = self.tables.n_tables
-        self.latent = self.head[0].matrix.shape[1] // 2
+        self.latent = self.head[0].weight.shape[1] // 2
         self.hyper = self.hyper_mean.shape[1]
         if self.latent % GROUPS or int(self.hyper_index.max(initial=0)) >= self.scales:
             raise ModelFormatError(
                 "prior: tables and layers do not belong together; the model file is damaged"
             )
 
-    def _features(self, hyper: Int32, area: Allocation) -> Float32:
+    def _features(self, hyper: Int32, area: Allocation) -> Bytes:
         """z-hat in 1/16 [hyper, h/4, w/4] -> psi [height, width, features]."""
-        x = np.clip(hyper, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.float32).transpose(1, 2, 0)
+        z = np.clip(hyper, -ACTIVATION_MAX, ACTIVATION_MAX).astype(np.int16).transpose(1, 2, 0)
         first, second, third = self.decoder
-        x = first.activate(x)
+        x = first.activate(z)
         x = second.activate(_twice(x))
         x = third.activate(_twice(x), third.bias[area.padded() // BAND_SIZE])
         height, width = area.shape
         return x[:height, :width]
 
-    def _walk(self, psi: Float32, area: Allocation, code: Coder) -> Int32:
+    def _walk(self, psi: Bytes, area: Allocation, code: Coder) -> Int32:
         """The four passes; returns the latent y-hat in 1/16 [height, width, latent], 0 where not coded."""
         height, width, _ = psi.shape
-        known = np.zeros((height, width, self.latent), dtype=np.float32)  # in the order of the passes
+        known = np.zeros((height, width, self.latent), dtype=np.int16)  # in the order of the passes
         group = self.latent // GROUPS
         latent = np.zeros((height, width, self.latent), dtype=np.int32)
         for number in range(GROUPS):
@@ -243,7 +254,7 @@ class IntegerPrior:
                 start += shaped.size
         return latent
 
-    def _head(self, head: Layer, x: Float32, channels: slice) -> tuple[Int32, Index]:
+    def _head(self, head: Layer, x: Bytes, channels: slice) -> tuple[Int32, Index]:
         """Mean and scale index [n, group] of one channel group at n positions [n, hidden]; the other groups
         are not computed."""
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
