@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +37,42 @@ def test_running_statistics_are_those_of_all_pictures() -> None:
     torch.testing.assert_close(running.mean, means, rtol=1e-4, atol=1e-5)
     within = x - means[label]
     torch.testing.assert_close(running.covariance, within.T @ within / 1000, rtol=1e-4, atol=1e-5)
+
+
+SHARE = """
+import os, sys, torch
+from ganic.jpeg.transport import Transport
+from ganic.training.distributed import join
+
+team = join("cpu")
+features, label = torch.load(sys.argv[1])
+half = slice(team.rank, None, 2)
+transport = Transport([6], 3)
+for _ in range(2):
+    transport.update([features[half]], label[half], real=False)
+torch.save(transport.state_dict(), f"{sys.argv[1]}.{team.rank}")
+team.leave()
+"""
+
+
+def test_two_processes_know_what_one_would(tmp_path: Path) -> None:
+    file = tmp_path / "pictures"
+    features, label = pictures(60, 4)
+    torch.save((features, label), file)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-c", SHARE, str(file)]
+    processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    alone = Transport([6], 3)
+    for _ in range(2):
+        alone.update([features], label, real=False)
+    first, second = (torch.load(f"{file}.{rank}") for rank in range(2))
+    for name, expected in alone.state_dict().items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], expected, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_with_a_window_old_pictures_are_forgotten() -> None:

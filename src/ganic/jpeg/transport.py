@@ -20,6 +20,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ganic.training.distributed import from_everyone
+
 WINDOW = 6400
 """Generated pictures that the running statistics go back."""
 
@@ -127,9 +129,13 @@ class Transport(nn.Module):
         return [cast(LayerTransport, layer) for layer in self.layers]
 
     def update(self, features: Sequence[Tensor], label: Tensor, *, real: bool) -> None:
-        """Features [b, d] of each layer, of real or generated pictures of the classes [b]."""
+        """Features [b, d] of each layer, of real or generated pictures of the classes [b].
+
+        Of several processes each learns from all pictures: the statistics are the same everywhere.
+        """
+        label = from_everyone(label)
         for layer, x in zip(self.each, features, strict=True):
-            (layer.real if real else layer.fake).update(x, label)
+            (layer.real if real else layer.fake).update(from_everyone(x), label)
 
     def loss(self, features: Sequence[Tensor], label: Tensor) -> Tensor:
         """Mean over the layers of `LayerTransport.way`; 0 until both sides have enough pictures."""

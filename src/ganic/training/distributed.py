@@ -90,6 +90,20 @@ class Team:
             distributed.destroy_process_group()
 
 
+@torch.no_grad()
+def from_everyone(values: Tensor) -> Tensor:
+    """Every process's ``values``, all of one shape, end to end in rank order; alone: the values themselves.
+
+    For statistics over the whole batch, of which an objective sees its share.
+    """
+    if not distributed.is_available() or not distributed.is_initialized():
+        return values.detach()
+    mine = values.contiguous()
+    all_values = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(all_values, mine)
+    return torch.cat(all_values)
+
+
 def join(device: str = "auto") -> Team:
     """Take the place that torchrun's environment (RANK, WORLD_SIZE, LOCAL_RANK) gives; alone without it.
 
