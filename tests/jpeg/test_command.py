@@ -96,6 +96,18 @@ def test_table_one(
         "Proposed",
         "mine",
     ]
+
+    proposed = f"--proposed {model_path}"
+    several = arguments.replace(proposed, f"--proposed 75,50={model_path} {proposed}")
+    assert CliRunner().invoke(frechet.command, several.split()).stdout == result.stdout
+    ambiguous = CliRunner().invoke(
+        frechet.command, arguments.replace(proposed, f"{proposed} {proposed}").split()
+    )
+    assert "say for which qualities" in ambiguous.output
+    missing = arguments.replace(proposed, f"--proposed 75={model_path}").split()
+    error = CliRunner().invoke(frechet.command, missing).exception
+    assert isinstance(error, UsageError) and "no model for quality 25" in str(error)
+
     record = json.loads(Path("cells.json").read_text())
     assert len(record["cells"]) == 8
     assert record["real"] == 8 and record["seed"] == 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -15,15 +18,21 @@ from ganic.errors import UsageError
 if TYPE_CHECKING:
     from ganic.jpeg.evaluate import Cell, FeatureNetwork, Method
 
+F = TypeVar("F", bound=Callable[..., object])
+
 RGB_OUTPUT = "RGB image"
+
+
+def _row_option(name: str, help: str) -> Callable[[F], F]:
+    return click.option(name, multiple=True, metavar="[Q,...=]MODEL", help=help)
 
 
 @click.command("frechet", short_help="Measure JPEG generators, in the layout of the paper's Table I.")
 @click.argument("data", metavar="DATA", type=click.Path(exists=True))
-@click.option("--rgb", metavar="MODEL", help="RGB generator whose pictures are compressed afterwards.")
-@click.option("--conv", metavar="MODEL", help="Convolutional generator of coefficients.")
-@click.option("--fc", metavar="MODEL", help="Fully connected generator of coefficients.")
-@click.option("--proposed", metavar="MODEL", help="The paper's generator.")
+@_row_option("--rgb", help="RGB generator whose pictures are compressed afterwards.")
+@_row_option("--conv", help="Convolutional generator of coefficients.")
+@_row_option("--fc", help="Fully connected generator of coefficients.")
+@_row_option("--proposed", help="The paper's generator.")
 @click.option("--also", multiple=True, metavar="NAME=MODEL", help="A further row, its own files; repeatable.")
 @click.option(
     "--also-rgb", multiple=True, metavar="NAME=MODEL", help="A further row, its RGB pictures compressed."
@@ -52,10 +61,10 @@ RGB_OUTPUT = "RGB image"
 @options.debug_option
 def command(
     data: str,
-    rgb: str | None,
-    conv: str | None,
-    fc: str | None,
-    proposed: str | None,
+    rgb: tuple[str, ...],
+    conv: tuple[str, ...],
+    fc: tuple[str, ...],
+    proposed: tuple[str, ...],
     also: tuple[str, ...],
     also_rgb: tuple[str, ...],
     truncation: float,
@@ -77,6 +86,9 @@ def command(
     DATA: CIFAR-10 (any of its forms), a folder or zip file of pictures, or an LSUN lmdb. The distance uses
     CIFAR ResNet-56 features at 32 pixels and SqueezeNet features above; neither is the FID, which needs
     --inception. --truncation is for the further rows.
+
+    A row of the paper's may have several models: those with qualities before a = are for these, as in
+    --proposed 100=A --proposed B.
     """
     from ganic.jpeg import datasets, evaluate, table
     from ganic.jpeg.remembered import remembered
@@ -91,11 +103,12 @@ def command(
         (table.CONVOLUTIONAL, conv, False, 1.0),
         (table.FULLY_CONNECTED, fc, False, 1.0),
         (table.PROPOSED, proposed, False, 1.0),
-        *((*_named(text), True, truncation) for text in also_rgb),
-        *((*_named(text), False, truncation) for text in also),
+        *((name, (which,), True, truncation) for name, which in map(_named, also_rgb)),
+        *((name, (which,), False, truncation) for name, which in map(_named, also)),
     ]
+    load = partial(_method, count=count, seed=seed, size=size, device=device)
     methods = [
-        _method(name, which, share, compress, count, seed, size, device)
+        _row(which, partial(load, name, truncation=share, compress=compress), qualities)
         for name, which, compress, share in rows
         if which
     ]
@@ -149,8 +162,32 @@ def command(
     click.echo(table.markdown(results, network.name, seed, paper=size == 32))
 
 
+def _row(models: Sequence[str], method: Callable[[str], Method], qualities: Sequence[int]) -> Method:
+    """One model, or several of which some are for certain qualities; together they have to have all."""
+    from ganic.jpeg import evaluate
+    from ganic.jpeg.tables import check_quality
+
+    others: list[Method] = []
+    by_quality: dict[int, Method] = {}
+    for text in models:
+        numbers, equals, which = text.partition("=")
+        if not (equals and re.fullmatch(r"[\d,]+", numbers)):
+            others.append(method(text))
+            continue
+        made = method(which)
+        by_quality |= {check_quality(number): made for number in _numbers("quality", numbers)}
+    if len(others) > 1:
+        raise click.UsageError(f"{models[0]}, {models[1]}: say for which qualities, as in 100={models[0]}.")
+    if not by_quality:
+        return others[0]
+    row = evaluate.ByQuality(by_quality, *others)
+    for quality in qualities:
+        row.method(quality)
+    return row
+
+
 def _method(
-    name: str, which: str, truncation: float, compress: bool, count: int, seed: int, size: int, device: str
+    name: str, which: str, *, truncation: float, compress: bool, count: int, seed: int, size: int, device: str
 ) -> Method:
     from ganic.jpeg import evaluate, model
 

@@ -24,7 +24,8 @@ WINDOW = 64
 WHOLE = 96 * 96
 """Latent positions up to which a picture goes through the networks in one piece."""
 MARGIN = 8
-"""Positions around a window: what lies farther away changes a pixel by at most a grey level (tested)."""
+"""Positions around a window: what lies farther away changes a pixel by at most a grey level (tested in
+float32)."""
 
 Conditions = Callable[[Span, Span], Tensor | None]
 """For rows and columns of the latent, margins included: the class shares that G receives there."""

@@ -9,7 +9,7 @@ bytes per file.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -134,6 +134,29 @@ class Generated:
             self._model, self._count, quality=quality, subsampling=subsampling, seed=self._seed
         )
         return (picture.data for picture in pictures)
+
+
+class ByQuality:
+    """A row of several generators, each for some qualities, as the paper trains one for each cell."""
+
+    def __init__(self, methods: Mapping[int, Method], otherwise: Method | None = None) -> None:
+        """``otherwise``: for qualities that have no method of their own."""
+        self._methods, self._otherwise = methods, otherwise
+        any_of_them = otherwise or next(iter(methods.values()))
+        self.name, self.output = any_of_them.name, any_of_them.output
+
+    def files(self, quality: int, subsampling: Subsampling) -> Iterator[bytes]:
+        """Raises as `method`."""
+        return self.method(quality).files(quality, subsampling)
+
+    def method(self, quality: int) -> Method:
+        """Whose files those of a quality are. Raises UsageError if that is nobody's."""
+        method = self._methods.get(quality, self._otherwise)
+        if method is None:
+            raise UsageError(
+                f"{self.name}: no model for quality {quality}; give one, or leave that quality out"
+            )
+        return method
 
 
 def painted(model: JpegModel, count: int, seed: int, *, quality: int = 100) -> Pixels:
