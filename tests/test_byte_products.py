@@ -76,6 +76,8 @@ def test_which_numbers_are_bytes(largest: int, bytes_: bool) -> None:
 
 def test_no_numbers_at_all() -> None:
     assert in_bytes(np.empty((0, 3), np.int16))[0].shape == (0, 3)
+    for dtype in (np.uint8, np.int16):
+        assert ExactMatrix(np.ones((3, 2), np.int8))(np.empty((0, 3), dtype)).shape == (0, 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not supported(), reason="the processor multiplies no bytes")
