@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganic.extreme.compact import Encoder, Generator, Upsample, shuffled_conv
+from ganic.extreme.compact import Encoder, Generator, Upsample, shuffled_conv, unshuffled
 from ganic.extreme.conditioning import ANCHORS, QualityAffine, QualityTable, anchor_weights
 from ganic.extreme.model import Architecture
 from ganic.extreme.tiling import STRIDE
@@ -147,3 +147,12 @@ def test_quality_interpolates_between_anchors() -> None:
 def test_the_affine_starts_as_the_identity() -> None:
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(QualityAffine(3)(x, torch.tensor([3.0, 200.0])), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_unshuffling_by_a_convolution_moves_and_scales_pixels_exactly(
+    dtype: torch.dtype, factor: int
+) -> None:
+    picture = torch.randn(2, 3, 24, 16).to(dtype)
+    assert torch.equal(unshuffled(picture, factor, 3.0), F.pixel_unshuffle(picture, factor) * 3)

@@ -123,6 +123,14 @@ def shuffled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     return F.conv2d(x, kernel.flatten(3, 5).flatten(0, 2), conv.bias.repeat_interleave(4), padding=1)
 
 
+def unshuffled(picture: Tensor, factor: int, scale: float) -> Tensor:
+    """``pixel_unshuffle(picture, factor) * scale``, as a convolution of one tap per output: CPUs are two to
+    six times faster at that, and the numbers are the same."""
+    channels = picture.shape[1]
+    taps = scale * torch.eye(channels * factor**2, dtype=picture.dtype, device=picture.device)
+    return F.conv2d(picture, taps.view(-1, channels, factor, factor), stride=factor)
+
+
 class Encoder(nn.Module):
     """E: picture [n, 3, 16h, 16w] in [0, 1] -> latent [n, latent, h, w].
 
@@ -176,9 +184,9 @@ class Encoder(nn.Module):
         if self.beside is not None and self.beside_linear is not None and coded is not None:
             left_out = F.interpolate((1 - coded).to(x.dtype), scale_factor=float(STRIDE), mode="nearest")
             linear = linear + self.beside_linear(x * left_out)
-            parts = F.pixel_unshuffle(x * left_out, 2) * 3, left_out[:, :, ::2, ::2]
+            parts = unshuffled(x * left_out, 2, 3.0), left_out[:, :, ::2, ::2]
             outside = self.beside(torch.cat(parts, dim=1))
-        x = F.pixel_unshuffle(x, 2) * 3
+        x = unshuffled(x, 2, 3.0)
         for level, (down, stage) in enumerate(zip(self.down, self.stages, strict=True)):
             x = down(x)
             if level == 0 and outside is not None:
@@ -301,7 +309,7 @@ class Generator(nn.Module):
             if regions is not None:
                 x = x + regions[level]
             if str(level) in self.guides:
-                x = self.guides[str(level)](F.pixel_unshuffle(linear, STRIDE >> level) * GUIDE_SCALE).add_(x)
+                x = self.guides[str(level)](unshuffled(linear, STRIDE >> level, GUIDE_SCALE)).add_(x)
             x = self.up[level](stage(x, quality))
         # At full resolution memory takes longer than arithmetic: the last two layers work on sub-pixels.
         out = shuffled_conv(F.leaky_relu(x, SLOPE, inplace=True), self.out)
