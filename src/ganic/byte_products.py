@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganic.hardware import cpu_has
+
 MIDDLE = 128
 """Signed numbers within +-127 become bytes by adding this."""
 
@@ -136,8 +138,7 @@ def _times(x: Tensor, zero: int, matrix: _Packed) -> Tensor:
 @lru_cache(maxsize=1)
 def supported() -> bool:
     """Whether this processor has the instructions and this torch the kernels, and they calculate right."""
-    has_vnni = getattr(torch.cpu, "_is_vnni_supported", None)
-    if has_vnni is None or not has_vnni():
+    if not cpu_has("vnni"):
         return False
     try:
         return _multiplies() and _convolves()

@@ -19,10 +19,12 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are made in hardware; emulation is slower than fp32."""
+    return device.type == "cuda" or cpu_has("avx512_bf16") or cpu_has("amx_tile")
+
+
+def cpu_has(instructions: str) -> bool:
+    """Whether torch says that the processor has these instructions; false where it does not know them."""
     import torch
 
-    if device.type == "cuda":
-        return True
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    checks = [getattr(torch.cpu, name, None) for name in names]
-    return any(check is not None and check() for check in checks)
+    check = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return check is not None and bool(check())

@@ -108,7 +108,7 @@ def test_the_largest_sums_are_exact_in_any_order() -> None:
     rng = np.random.default_rng(0)
     x = np.where(
         rng.random((64, 1, inputs)) < 0.9, 255 * np.sign(weight[:, :, 0, 0].astype(int)), -255
-    ).astype(np.float32)
+    ).astype(np.int16)
     for _ in range(5):
         order = rng.permutation(inputs)
         shuffled = Layer(layer_tensors(weight[:, order], tensors["l.bias"], 1, 1), "l")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,12 +18,10 @@ from ganic.errors import UsageError
 if TYPE_CHECKING:
     from ganic.jpeg.evaluate import Cell, FeatureNetwork, Method
 
-F = TypeVar("F", bound=Callable[..., object])
-
 RGB_OUTPUT = "RGB image"
 
 
-def _row_option(name: str, help: str) -> Callable[[F], F]:
+def _row_option(name: str, help: str) -> Callable[[options.F], options.F]:
     return click.option(name, multiple=True, metavar="[Q,...=]MODEL", help=help)
 
 

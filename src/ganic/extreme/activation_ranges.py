@@ -93,15 +93,15 @@ def activation_ranges(
         for seed in range(PICTURES):
             image, labels = dead_leaves(seed, classes)
             picture = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
+            coded = seen = None
+            if classes:
+                rows, columns = HEIGHT // STRIDE, WIDTH // STRIDE
+                random = torch.Generator().manual_seed(seed)
+                coded = (torch.rand(1, 1, rows, columns, generator=random) < 0.5).float()
+                where = torch.zeros(1, 2, dtype=torch.int64)
+                seen = shares(torch.from_numpy(labels.copy())[None], 1 - coded, classes, where)
             for quality in QUALITIES:
                 index = torch.tensor([quality])
-                coded = seen = None
-                if classes:
-                    rows, columns = HEIGHT // STRIDE, WIDTH // STRIDE
-                    random = torch.Generator().manual_seed(seed)
-                    coded = (torch.rand(1, 1, rows, columns, generator=random) < 0.5).float()
-                    where = torch.zeros(1, 2, dtype=torch.int64)
-                    seen = shares(torch.from_numpy(labels.copy())[None], 1 - coded, classes, where)
                 latent, _ = model.compress(picture, index, coded)
                 for generator in generators:
                     generator(latent, index, labels=seen)

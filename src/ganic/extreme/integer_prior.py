@@ -90,20 +90,19 @@ class Layer:
         self.bias = bias.astype(np.float32)
         self.factor = multiplier.astype(np.float64) * 2.0**-shift
 
-    def matrix(self, columns: slice) -> ExactMatrix:
-        """Of some outputs."""
+    def matrix(self, columns: slice = slice(None)) -> ExactMatrix:
+        """Of all outputs, or of some."""
         first, last, _ = columns.indices(self.weight.shape[1])
         found = self.matrices.get((first, last))
         if found is None:
             found = self.matrices[first, last] = ExactMatrix(self.weight[:, columns])
         return found
 
-    def accumulate(self, x: Integers, columns: slice = slice(None)) -> Float32:
+    def accumulate(self, x: Integers) -> Float32:
         """[h, w, inputs] -> [h, w, outputs] sums, without bias."""
-        if self.size == 1:
-            return _sums(x, self.matrix(columns))
         numbers, zero = in_bytes(x)
-        return _sums(_neighbourhoods(numbers, zero), self.matrix(columns), zero)
+        seen = _neighbourhoods(numbers, zero) if self.size == 3 else numbers
+        return _sums(seen, self.matrix(), zero)
 
     def rescale(self, sums: Float32, columns: slice = slice(None)) -> npt.NDArray[np.float64]:
         """Sums with bias -> integers on the next layer's grid, not yet clipped."""
@@ -143,7 +142,7 @@ class ContextLayer(Layer):
             ]
             self.by_parity.append(ExactMatrix(self.weight[np.concatenate(rows)]))
 
-    def accumulate(self, x: Integers, columns: slice = slice(None)) -> Float32:
+    def accumulate(self, x: Integers) -> Float32:
         height, width, _ = x.shape
         numbers, zero = in_bytes(x[:, :, : self.known])
         seen = _neighbourhoods(numbers, zero)
@@ -151,7 +150,7 @@ class ContextLayer(Layer):
         for parity, matrix in enumerate(self.by_parity):
             at = slice(parity // 2, None, 2), slice(parity % 2, None, 2)
             sums[at] = _sums(seen[at], matrix, zero)
-        return sums[:, :, columns]
+        return sums
 
 
 def _neighbourhoods(x: Integers, zero: int) -> Integers:
@@ -161,7 +160,7 @@ def _neighbourhoods(x: Integers, zero: int) -> Integers:
     return windows.transpose(0, 1, 3, 4, 2)
 
 
-def _sums(x: Integers, matrix: ExactMatrix, zero: int = 0) -> Float32:
+def _sums(x: Integers, matrix: ExactMatrix, zero: int) -> Float32:
     """[h, w, ...] times a matrix [inputs, outputs] -> [h, w, outputs]."""
     height, width = x.shape[:2]
     sums = matrix(x.reshape(height * width, matrix.shape[0]), zero)
@@ -258,9 +257,7 @@ class IntegerPrior:
         """Mean and scale index [n, group] of one channel group at n positions [n, hidden]; the other groups
         are not computed."""
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
-        mean, index = (
-            head.rescale(head.accumulate(x[None], c)[0] + head.bias[c], c) for c in (channels, scales)
-        )
+        mean, index = (head.rescale(head.matrix(c)(x) + head.bias[c], c) for c in (channels, scales))
         return (
             np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT).astype(np.int32),
             np.clip(index, 0, self.scales - 1).astype(np.uint8),

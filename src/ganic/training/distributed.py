@@ -74,10 +74,7 @@ class Team:
         """Every process's ``values`` (all of one shape), in rank order, on the CPU."""
         if self.size == 1:
             return [values.cpu()]
-        mine = values.to(self.device)
-        all_values = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(all_values, mine)
-        return [value.cpu() for value in all_values]
+        return [value.cpu() for value in _of_all(values.to(self.device))]
 
     def wait(self) -> None:
         """Return once every process has called this."""
@@ -98,10 +95,15 @@ def from_everyone(values: Tensor) -> Tensor:
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return values.detach()
+    return torch.cat(_of_all(values))
+
+
+def _of_all(values: Tensor) -> list[Tensor]:
+    """Every process's ``values``, in rank order."""
     mine = values.contiguous()
     all_values = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
     distributed.all_gather(all_values, mine)
-    return torch.cat(all_values)
+    return all_values
 
 
 def join(device: str = "auto") -> Team:
