@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +52,11 @@ team.leave()
 """
 
 
-def test_two_processes_know_what_one_would(tmp_path: Path) -> None:
+def test_two_processes_know_what_one_would(tmp_path: Path, run_as_two: Callable[..., None]) -> None:
     file = tmp_path / "pictures"
     features, label = pictures(60, 4)
     torch.save((features, label), file)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, "-c", SHARE, str(file)]
-    processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    run_as_two("-c", SHARE, str(file))
     alone = Transport([6], 3)
     for _ in range(2):
         alone.update([features], label, real=False)

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,15 +14,8 @@ from ganic.training.distributed import Team, join
 from ganic.training.loop import train
 
 
-def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, training_toys.__file__, "gradients", str(tmp_path)]
-    processes = [subprocess.Popen(command, env={**common, "RANK": str(rank)}) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
-
+def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path, run_as_two: Callable[..., None]) -> None:
+    run_as_two(training_toys.__file__, "gradients", str(tmp_path))
     alone = Team(0, 1, torch.device("cpu"))
     expected = toy_gradients(recipe(), alone)
     shares = [load_file(tmp_path / f"gradients-{rank}.safetensors") for rank in range(2)]

@@ -1,0 +1,27 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def run_as_two() -> Callable[..., None]:
+    """Runs Python with the arguments given in two processes that know of each other, as torchrun does."""
+
+    def run(*arguments: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        team = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, *arguments]
+        processes = [subprocess.Popen(command, env=team | {"RANK": str(rank)}) for rank in range(2)]
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+
+    return run
