@@ -185,6 +185,15 @@ def test_ranges_of_a_selective_codec_know_its_labels() -> None:
     names = ["stages.0.blocks.0.first", "stages.0.blocks.0.second", "up.0.conv", "up.1.conv", "up.2.conv"]
     assert sorted(ranges) == names
     assert ranges[names[0]].shape == (2, 12)
+    # What is coded whole, where G sees no labels at all, is within them too.
+    seen: list[torch.Tensor] = []
+    block = model.generator.stages[0].blocks[0].first  # type: ignore[union-attr,index]
+    block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
+    picture = torch.from_numpy(np.asarray(dead_leaves(0, 2)[0]).copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        model(picture, torch.tensor([255]))
+    assert (seen[0].amin((0, 2, 3)) >= ranges[names[0]][0]).all()
+    assert (seen[0].amax((0, 2, 3)) <= ranges[names[0]][1]).all()
     with torch.no_grad():
         for layer in model.generator.label_encoder.out:
             layer.weight.mul_(100)  # type: ignore[operator]

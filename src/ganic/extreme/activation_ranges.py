@@ -9,6 +9,7 @@ Channels of the model ``photo`` get 1.1 to 1.2 times as wide on them as on photo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -93,14 +94,8 @@ def activation_ranges(
         for seed in range(PICTURES):
             image, labels = dead_leaves(seed, classes)
             picture = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
-            coded = seen = None
-            if classes:
-                rows, columns = HEIGHT // STRIDE, WIDTH // STRIDE
-                random = torch.Generator().manual_seed(seed)
-                coded = (torch.rand(1, 1, rows, columns, generator=random) < 0.5).float()
-                where = torch.zeros(1, 2, dtype=torch.int64)
-                seen = shares(torch.from_numpy(labels.copy())[None], 1 - coded, classes, where)
-            for quality in QUALITIES:
+            cases = _cases(seed, labels, classes)
+            for quality, (coded, seen) in product(QUALITIES, cases):
                 index = torch.tensor([quality])
                 latent, _ = model.compress(picture, index, coded)
                 for generator in generators:
@@ -109,3 +104,15 @@ def activation_ranges(
         for handle in handles:
             handle.remove()
     return found
+
+
+def _cases(
+    seed: int, labels: npt.NDArray[np.uint8], classes: int
+) -> list[tuple[Tensor | None, Tensor | None]]:
+    """What is coded, and what G sees of the labels: all of it and nothing; with classes, also half of it."""
+    if not classes:
+        return [(None, None)]
+    random = torch.Generator().manual_seed(seed)
+    coded = (torch.rand(1, 1, HEIGHT // STRIDE, WIDTH // STRIDE, generator=random) < 0.5).float()
+    where = torch.zeros(1, 2, dtype=torch.int64)
+    return [(None, None), (coded, shares(torch.from_numpy(labels.copy())[None], 1 - coded, classes, where))]
