@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic import models
-from ganic.errors import DataError
+from ganic.errors import DataError, RecipeError
 from ganic.extreme.distortion import CHANCE, SPREAD, Distortion, DistortionWeights, regularity, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
-from ganic.extreme.objective import CompactSettings, GenerativeCompression, trade_off
+from ganic.extreme.objective import TYPICAL, CompactSettings, GenerativeCompression, trade_off
 from ganic.extreme.recipe import build
 from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
@@ -31,7 +31,7 @@ Make = Callable[..., GenerativeCompression]
 
 @pytest.fixture
 def objective(small_architecture: Architecture) -> Make:
-    def make(**settings: Any) -> GenerativeCompression:
+    def make(*, asked: bool = False, **settings: Any) -> GenerativeCompression:
         torch.manual_seed(0)
         return GenerativeCompression(
             CompactSettings(
@@ -39,7 +39,8 @@ def objective(small_architecture: Architecture) -> Make:
                 discriminator_widths=(8, 8),
                 discriminator_latent=3,
                 **settings,
-            )
+            ),
+            asked=asked,
         )
 
     return make
@@ -195,6 +196,63 @@ def test_the_distortion_stage_trains_everything(objective: Make) -> None:
     assert all(p.grad is not None for p in game.parameters("codec"))
 
 
+def asked_for(*rates: float, level: float = 100.0) -> dict[str, Tensor]:
+    return {
+        "image": pictures(len(rates)),
+        "rate": torch.tensor(rates),
+        "level": torch.full((len(rates),), level),
+    }
+
+
+def test_rates_that_are_asked_for_decide_quality_and_weight(objective: Make) -> None:
+    game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, shading=0.0, perceptual=0.0, texture=0.0)
+    assert game.asking is not None
+    game.asking.factor.fill_(0.1)
+    batch = asked_for(0.1, 0.1) | {"level": torch.tensor([1e9, 100.0])}
+    assert game._quality(batch).tolist() == pytest.approx([0, 127.5], abs=1e-3)  # lambda = 0.1 / 100
+    assert game._quality(asked_for(0.1, level=1e-3)).tolist() == [255]
+    # Half the rate: the picture counts twice, its bits and its errors.
+    sums = []
+    for rates in ((0.2, 0.2), (0.1, 0.1)):
+        torch.manual_seed(5)
+        loss, stats = game.loss("codec", asked_for(*rates), 0)
+        sums.append((loss.item(), stats["rate"].item(), stats["paid"].item()))
+        assert stats["rate"].item() == pytest.approx(TYPICAL / rates[0] * stats["bpp"].item(), rel=1e-5)
+        assert stats["paid"].item() == pytest.approx(stats["bpp"].item() / rates[0], rel=1e-5)
+    assert [2 * value for value in sums[0]] == pytest.approx(list(sums[1]), rel=1e-5)
+
+
+def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective: Make) -> None:
+    game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, perceptual=3.0, texture=0.0, shading=0.0)
+    batch = asked_for(0.05, 0.2) | {"level": torch.tensor([37.0, 370.0])}  # lambda = 0.37 / level
+    torch.manual_seed(5)
+    _, stats = game.loss("codec", batch, 0)
+    torch.manual_seed(5)
+    d = game.distortion(batch["image"], game.codec(batch["image"], game._quality(batch)).picture.float())
+    weights = [TYPICAL / 0.05 * 1e-2, TYPICAL / 0.2 * 1e-3]
+    squares = sum(w * v for w, v in zip(weights, d["mse"].tolist(), strict=True)) / 2
+    assert stats["mse"].item() == pytest.approx(squares * 255**2 / 150, rel=1e-4)
+    assert stats["perceptual"].item() == pytest.approx(
+        1e-3 * d["perceptual"].mean().item() * 255**2 / 150, rel=1e-4
+    )
+
+
+def test_quality_follows_what_pictures_take(objective: Make) -> None:
+    """A picture that takes twice what it was asked for is coded worse from then on, and the other way."""
+    game = objective(asked=True)
+    assert game.asking is not None and "asking" in game.networks
+    batch = asked_for(0.1)
+    before = game._quality(batch).item()
+    for paid, sign in ((2.0, -1), (0.5, 1), (0.5, 1)):
+        game.after_step(0, {"codec/paid": paid, "codec/loss": 1.0})
+        quality = game._quality(batch).item()
+        assert sign * (quality - before) > 0
+        before = quality
+    factor = game.asking.factor.item()
+    game.after_step(0, {"codec/paid": 1e9})  # a batch of surprises moves little
+    assert 0.9 * factor < game.asking.factor.item() < factor
+
+
 @pytest.mark.parametrize("stage", ["distortion", "joint"])
 def test_the_codec_is_called_as_a_whole(objective: Make, stage: str) -> None:
     """What a recipe's ``compile`` compiles is its call."""
@@ -269,3 +327,13 @@ def test_the_recipe_for_own_pictures_fits_the_shipped_model() -> None:
     weights = weights_of(models.load("photo"))
     shapes = {name: value.shape for name, value in networks.items()}
     assert shapes == {name: value.shape for name, value in weights.items()}  # its discriminator among them
+
+
+def test_a_recipe_asks_for_rates_where_its_objective_can() -> None:
+    folder = Path(__file__).parents[2] / "recipes"
+    asks = ["data.rates=[0.03, 0.3]"]
+    with torch.device("meta"):
+        assert "asking" in build(recipes.load(folder / "photo_distortion.toml", asks)).networks
+    for name in ("street", "agustsson2019_c4"):
+        with pytest.raises(RecipeError, match=r"data\.rates: .* does not ask for rates"):
+            build(recipes.load(folder / f"{name}.toml", asks))

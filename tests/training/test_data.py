@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
 from ganic.training.data import PictureBatches
 from ganic.training.distributed import Team
+from ganic.training.rates import RateCurve
 from ganic.training.recipes import Data
 
 ALONE = Team(0, 1, torch.device("cpu"))
@@ -100,6 +102,29 @@ def test_processes_share_the_draw_of_one(photos: Path) -> None:
     assert torch.equal(torch.cat(shares), joint)
     with pytest.raises(RecipeError, match="4 pictures do not divide among 3 processes"):
         batches(photos, Team(0, 3, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("memory", [4096, 0])
+def test_rates_are_those_of_whole_pictures(photos: Path, memory: int) -> None:
+    settings: dict[str, Any] = {"rates": [0.05, 0.4], "scale": (0.5, 1.0), "memory_mib": memory}
+    data, rates = batches(photos, **settings), []
+    curves = [
+        RateCurve(torch.from_numpy(np.array(Image.open(r.name))).permute(2, 0, 1), 0.5)
+        for r in sources.find([str(photos)])
+    ]
+    for number in range(10):
+        batch = data.batch(number)
+        assert batch["rate"].shape == batch["level"].shape == (4,)
+        for rate, level in zip(batch["rate"].tolist(), batch["level"].tolist(), strict=True):
+            limits = [(curve.level(rate, 1.0), curve.level(rate, 0.5)) for curve in curves]
+            assert any(min(pair) * 0.999 <= level <= max(pair) * 1.001 for pair in limits)
+        rates += batch["rate"].tolist()
+    assert 0.05 <= min(rates) < 0.07 and 0.3 < max(rates) <= 0.4
+    assert np.median(rates) == pytest.approx(math.sqrt(0.05 * 0.4), rel=0.35)  # log-uniform
+    again = batches(photos, **settings)
+    assert torch.equal(again.batch(3)["level"], data.batch(3)["level"])
+    without = batches(photos, scale=(0.5, 1.0))
+    assert torch.equal(without.batch(3)["image"][0], data.batch(3)["image"][0])
 
 
 @pytest.mark.parametrize("memory", ["none", "some"])

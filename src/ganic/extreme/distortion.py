@@ -20,6 +20,8 @@ from ganic.training.recipes import Table
 
 Weight = Annotated[float, Field(ge=0)]
 
+SQUARES = frozenset({"mse", "shading", "smooth"})
+"""Terms that are squared errors of pixels."""
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
 PERIOD = max(PERIODS)

@@ -9,6 +9,8 @@ in three stages, each of which may be the last.  *distortion*: E, G and the entr
 model for all rates.  *joint*: the same with L_GAN, as the papers train.  *adversarial*: E and the entropy
 model stay as they are, so files do not change; G plays against a multi-scale discriminator.
 
+q is uniform, or with ``data.rates`` what the picture needs for a rate that is drawn (:class:`Asking`).
+
 d is the same weighted sum in all, of the terms of :mod:`ganic.extreme.distortion`.  In the first stage with
 MSE alone it is the papers' learned MSE baseline; in the last without L_GAN it makes that baseline's generator
 for given files.
@@ -27,11 +29,24 @@ from torch import Tensor, nn
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
-from ganic.extreme.distortion import Distortion, DistortionWeights, Weight, regularity, unevenness
+from ganic.extreme.distortion import (
+    SQUARES,
+    Distortion,
+    DistortionWeights,
+    Weight,
+    regularity,
+    unevenness,
+)
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.training.objective import Batch
+
+TYPICAL = 0.1
+"""Bits per pixel of a picture that counts once where rates are asked for."""
+
+PATIENCE = 0.02
+"""How fast lambda follows: about a hundred batches."""
 
 
 class CompactSettings(DistortionWeights):
@@ -63,12 +78,18 @@ class CompactSettings(DistortionWeights):
 
 class GenerativeCompression:
     """The training objective; see the module's docstring.  Implements
-    ``ganic.training.objective.Objective``."""
+    ``ganic.training.objective.Objective``.
 
-    def __init__(self, settings: CompactSettings) -> None:
+    ``asked``: batches say which rates pictures should have.
+    """
+
+    def __init__(self, settings: CompactSettings, *, asked: bool = False) -> None:
         self.settings = settings
         self.codec = CompactModel(settings.architecture)
         self.networks = nn.ModuleDict({"codec": self.codec})
+        self.asking = Asking() if asked else None
+        if self.asking is not None:
+            self.networks["asking"] = self.asking
         self.ema_of: Sequence[str] = ("codec",)
         self.distortion = Distortion(settings)
         self._seen: Seen | None = None
@@ -114,12 +135,14 @@ class GenerativeCompression:
 
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         if player == "codec":
-            return self._codec_turn(batch["image"])
+            return self._codec_turn(batch)
         if player == "generator":
-            return self._generator_turn(batch["image"])
+            return self._generator_turn(batch)
         return self._discriminator_turn()
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
+        if self.asking is not None:
+            self.asking.hear(next(value for name, value in stats.items() if name.endswith("/paid")))
         self._seen = self._latent = None
         self.distortion.eyes.redraw()
 
@@ -140,41 +163,65 @@ class GenerativeCompression:
         Rate and distortion times lambda are both several times larger at high qualities than at low ones,
         whose pictures would hardly be heard: the networks are shared.
         """
-        settings = self.settings
-        middle = math.sqrt(settings.lambda_low * settings.lambda_high)
-        ratio = trade_off(quality, settings.lambda_low, settings.lambda_high) / middle
-        return ratio.pow(-settings.balance)
+        ratio = self._trade_off(quality) / self._middle
+        return ratio.pow(-self.settings.balance)
 
-    def _codec_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    @property
+    def _middle(self) -> float:
+        """lambda in the middle of the quality scale."""
+        return math.sqrt(self.settings.lambda_low * self.settings.lambda_high)
+
+    def _trade_off(self, quality: Tensor) -> Tensor:
+        return trade_off(quality, self.settings.lambda_low, self.settings.lambda_high)
+
+    def _quality(self, batch: Batch) -> Tensor:
+        """A quality index for every picture of a batch [n]."""
+        if self.asking is None:
+            return random_quality(batch["image"])
+        settings = self.settings
+        wanted: Tensor = self.asking(batch["level"])
+        span = math.log(settings.lambda_high / settings.lambda_low)
+        share = (wanted / settings.lambda_low).log() / span
+        return share.clamp(0, 1) * (QUALITIES - 1)
+
+    def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
-        quality = random_quality(x)
+        x, quality = batch["image"], self._quality(batch)
         out = self.codec(x, quality)  # as a whole: `compile` compiles its call
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         y = out.picture.float()
-        weight = self.importance(quality)
-        factor = weight * trade_off(quality, self.settings.lambda_low, self.settings.lambda_high) * 255**2
+        stats = {"bpp": bpp.mean()}
+        worth = self._trade_off(quality) * 255**2 / self.settings.mse
+        if self.asking is not None:
+            # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
+            # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is.
+            weight = TYPICAL / batch["rate"]
+            others = torch.full_like(worth, self._middle * 255**2 / self.settings.mse)
+            stats["paid"] = (bpp / batch["rate"]).mean()
+        else:
+            weight = self.importance(quality)
+            others = weight * worth
         terms = {
-            name: (factor[: len(d)] * d).mean() / self.settings.mse
+            name: ((weight * worth if name in SQUARES else others)[: len(d)] * d).mean()
             for name, d in self.distortion(x, y).items()
         }
-        psnr = -10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))
+        stats["psnr"] = (-10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))).mean()
         terms["rate"] = (weight * bpp).mean()
         terms |= self._evenness(x, y) | self._game(x, y, out.latent)
-        return torch.stack(list(terms.values())).sum(), {
-            "bpp": bpp.mean(),
-            "psnr": psnr.mean(),
-            **terms,
-        }
+        return torch.stack(list(terms.values())).sum(), stats | terms
 
-    def _generator_turn(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
-        quality = random_quality(x)
+        x, quality = batch["image"], self._quality(batch)
         with torch.no_grad():
             latent, prior = self.codec.compress(x, quality)
         y = self.codec.generator(latent, quality).float()
         terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
         terms |= self._evenness(x, y) | self._game(x, y, latent)
-        stats = {"bpp": (prior.bits / (x.shape[2] * x.shape[3])).mean(), **terms}
+        bpp = prior.bits / (x.shape[2] * x.shape[3])
+        stats = {"bpp": bpp.mean(), **terms}
+        if self.asking is not None:
+            stats["paid"] = (bpp / batch["rate"]).mean()
         return torch.stack(list(terms.values())).sum(), stats
 
     def _evenness(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -205,6 +252,30 @@ class GenerativeCompression:
         assert self._latent is not None
         seen: Tensor = self.glance(self._latent / LATENT_SCALE)
         return seen
+
+
+class Asking(nn.Module):
+    """From water levels at which pictures take certain rates (:mod:`ganic.training.rates`) to lambda.
+
+    Where the error of every coefficient is worth its bits, lambda is inversely proportional to the level.
+    The factor depends on what d consists of beside the MSE and on how good the codec is: it follows from what
+    pictures take, and is no weight.
+    """
+
+    factor: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(0.37))  # the model ``photo``'s
+
+    def forward(self, level: Tensor) -> Tensor:
+        """Water levels [n] in squared grey levels -> lambda [n] in bits per pixel per squared grey level."""
+        return self.factor / level
+
+    @torch.no_grad()
+    def hear(self, paid: float) -> None:
+        """``paid``: bits that a batch took over those that it was asked for, on average."""
+        self.factor *= math.exp(PATIENCE * (1 - min(paid, 3)))
 
 
 def random_quality(x: Tensor) -> Tensor:

@@ -34,7 +34,9 @@ def build(recipe: Recipe) -> Objective:
     """The objective of a recipe with ``system = "extreme"``; raises RecipeError."""
     table = table_of(recipe)
     if isinstance(table, CompactSettings):
-        return GenerativeCompression(table)
+        return GenerativeCompression(table, asked=recipe.data.rates is not None)
+    if recipe.data.rates is not None:
+        raise RecipeError(f"{recipe.source}: data.rates: {table.arch} does not ask for rates; remove it")
     if isinstance(table, SelectiveSettings):
         return SelectiveCompression(table)
     return PublishedObjective(table)

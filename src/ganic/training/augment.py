@@ -31,6 +31,10 @@ class Window:
     left_right: bool
     upside_down: bool
 
+    def scale(self, crop: int) -> float:
+        """What the picture is downscaled by where the window becomes ``crop`` wide."""
+        return crop / self.side
+
 
 def draw_window(rng: np.random.Generator, height: int, width: int, crop: int, settings: Data) -> Window:
     """A random square that downscaling by a factor within ``settings.scale`` makes ``crop`` wide.

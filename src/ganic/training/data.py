@@ -19,6 +19,7 @@ from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
 from ganic.training.augment import cut, cut_map, draw_colours, draw_window, recolour
 from ganic.training.distributed import Team
+from ganic.training.rates import RateCurve
 from ganic.training.recipes import Data, Recipe
 from ganic.training.store import Skipped, Store
 
@@ -60,6 +61,7 @@ class PictureBatches:
         weights = areas if settings.weight == "pixels" else (areas > 0).astype(np.float64)
         self._cumulative = np.cumsum(weights) / weights.sum()
         self._cumulative /= self._cumulative[-1]  # exactly 1, so that no draw falls behind the last picture
+        self._curves: dict[int, RateCurve] = {}
         self._reported = 0
         self._excluded: list[str] = []
         self._unmatched: list[str] = []
@@ -125,6 +127,7 @@ class PictureBatches:
         crops: list[Tensor] = []
         maps: list[Tensor] = []
         colours: list[Tensor] = []
+        asked: list[tuple[float, float]] = []
         for i in self._samples:
             rng = np.random.default_rng((self.seed, draw, i))
             index, sample = self._pick(rng)
@@ -135,6 +138,11 @@ class PictureBatches:
             if sample.map is not None:
                 maps.append(cut_map(sample.map, window, self.crop).to(self.pictures.device))
             colours.append(torch.from_numpy(draw_colours(rng, self.settings)).float())
+            if self.settings.rates is not None:
+                low, high = self.settings.rates
+                rate = low * (high / low) ** rng.random()
+                level = self._curve(index, sample).level(rate, window.scale(self.crop))
+                asked.append((rate, level))
         images = torch.stack(crops)
         if self.settings.colour or self.settings.grey:
             images = recolour(images, torch.stack(colours).to(images.device))
@@ -143,9 +151,19 @@ class PictureBatches:
             batch["label"] = torch.from_numpy(self.pictures.labels[indices]).to(images.device)
         if maps:
             batch["map"] = torch.stack(maps)
+        if asked:
+            rates = torch.tensor(asked, device=images.device)
+            batch["rate"], batch["level"] = rates[:, 0], rates[:, 1]
         if self.team.device.type == "cuda" and images.device.type == "cpu":
             batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
         return batch
+
+    def _curve(self, index: int, sample: store.Sample) -> RateCurve:
+        """What the whole picture takes, whatever part of it is in the batch."""
+        curve = self._curves.get(index)
+        if curve is None:
+            curve = self._curves[index] = RateCurve(sample.image, self.settings.scale[0])
+        return curve
 
     def _pick(self, rng: np.random.Generator) -> tuple[int, store.Sample]:
         for _ in range(ATTEMPTS):

@@ -43,6 +43,7 @@ Count = Annotated[int, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=24)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -123,6 +124,7 @@ class Data(Table):
     flips: Literal["none", "h", "hv"] = "h"  # mirrored at random: left-right, or also upside down
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0  # strength of the colour jitter, see augment.py
     grey: Unit = 0.0  # share of crops made grey
+    rates: tuple[Rate, Rate] | None = None  # bits per pixel that pictures are asked for, log-uniform between
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -134,6 +136,8 @@ class Data(Table):
             raise ValueError("map_values has more than 256 values")
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale needs its smaller number first")
+        if self.rates and self.rates[0] > self.rates[1]:
+            raise ValueError("rates needs its smaller number first")
         return self
 
 
