@@ -201,6 +201,7 @@ def asked_for(*rates: float, level: float = 100.0) -> dict[str, Tensor]:
         "image": pictures(len(rates)),
         "rate": torch.tensor(rates),
         "level": torch.full((len(rates),), level),
+        "weight": torch.ones(len(rates)),
     }
 
 
@@ -225,15 +226,16 @@ def test_rates_that_are_asked_for_decide_quality_and_weight(objective: Make) -> 
 def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective: Make) -> None:
     game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, perceptual=3.0, texture=0.0, shading=0.0)
     batch = asked_for(0.05, 0.2) | {"level": torch.tensor([37.0, 370.0])}  # lambda = 0.37 / level
+    batch["weight"] = torch.tensor([0.5, 1.5])
     torch.manual_seed(5)
     _, stats = game.loss("codec", batch, 0)
     torch.manual_seed(5)
     d = game.distortion(batch["image"], game.codec(batch["image"], game._quality(batch)).picture.float())
-    weights = [TYPICAL / 0.05 * 1e-2, TYPICAL / 0.2 * 1e-3]
+    weights = [0.5 * TYPICAL / 0.05 * 1e-2, 1.5 * TYPICAL / 0.2 * 1e-3]
     squares = sum(w * v for w, v in zip(weights, d["mse"].tolist(), strict=True)) / 2
     assert stats["mse"].item() == pytest.approx(squares * 255**2 / 150, rel=1e-4)
     assert stats["perceptual"].item() == pytest.approx(
-        1e-3 * d["perceptual"].mean().item() * 255**2 / 150, rel=1e-4
+        1e-3 * (batch["weight"] * d["perceptual"]).mean().item() * 255**2 / 150, rel=1e-4
     )
 
 

@@ -122,9 +122,24 @@ def test_rates_are_those_of_whole_pictures(photos: Path, memory: int) -> None:
     assert 0.05 <= min(rates) < 0.07 and 0.3 < max(rates) <= 0.4
     assert np.median(rates) == pytest.approx(math.sqrt(0.05 * 0.4), rel=0.35)  # log-uniform
     again = batches(photos, **settings)
-    assert torch.equal(again.batch(3)["level"], data.batch(3)["level"])
-    without = batches(photos, scale=(0.5, 1.0))
-    assert torch.equal(without.batch(3)["image"][0], data.batch(3)["image"][0])
+    for name, values in again.batch(3).items():
+        assert torch.equal(values, data.batch(3)[name])
+
+
+def test_crops_with_many_bits_are_drawn_more_often_and_count_less(tmp_path: Path) -> None:
+    """What any sum over crops is expected to be stays as it is."""
+    pixels = np.full((64, 256, 3), 128, np.uint8)
+    pixels[:, 192:] = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    Image.fromarray(pixels).save(tmp_path / "mostly_calm.png")
+    data, plain = (batches(tmp_path, flips="none", **more) for more in ({"rates": [0.2, 0.2]}, {}))
+    draws = [data.batch(number) for number in range(400)]
+    weights = torch.cat([batch["weight"] for batch in draws])
+    busy = torch.cat([batch["image"].std((1, 2, 3)) > 0.01 for batch in draws])
+    expected = torch.cat([plain.batch(n)["image"].std((1, 2, 3)) > 0.01 for n in range(400)]).float().mean()
+    assert busy.float().mean() > 1.5 * expected
+    assert weights.mean() == pytest.approx(1, abs=0.05)
+    assert (weights * busy).mean() == pytest.approx(expected.item(), abs=0.04)
+    assert weights.max() <= 4
 
 
 @pytest.mark.parametrize("memory", ["none", "some"])

@@ -10,7 +10,7 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from ganic.training.rates import BLOCKS, LEVELS, MEAN, PAID, SIDE, RateCurve
+from ganic.training.rates import BLOCKS, LEVELS, MEAN, PAID, SIDE, RateCurve, rate_at
 
 COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
@@ -40,6 +40,7 @@ def test_a_level_takes_the_rate_it_was_asked_for() -> None:
     curve = RateCurve(image)
     for rate in (0.01, 0.1, 1.0, 3.0):
         assert expected(image, curve.level(rate)) == pytest.approx(rate, rel=0.01)
+        assert rate_at(image, curve.level(rate)) == pytest.approx(rate, rel=0.01)
 
 
 def test_rows_and_columns_beyond_whole_blocks_do_not_count() -> None:

@@ -195,9 +195,9 @@ class GenerativeCompression:
         if self.asking is not None:
             # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
             # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is.
-            weight = TYPICAL / batch["rate"]
-            others = torch.full_like(worth, self._middle * 255**2 / self.settings.mse)
-            stats["paid"] = (bpp / batch["rate"]).mean()
+            weight = batch["weight"] * TYPICAL / batch["rate"]
+            others = batch["weight"] * self._middle * 255**2 / self.settings.mse
+            stats["paid"] = (batch["weight"] * bpp / batch["rate"]).mean()
         else:
             weight = self.importance(quality)
             others = weight * worth
@@ -216,12 +216,13 @@ class GenerativeCompression:
         with torch.no_grad():
             latent, prior = self.codec.compress(x, quality)
         y = self.codec.generator(latent, quality).float()
-        terms = {name: d.mean() for name, d in self.distortion(x, y).items()}
+        weight = torch.ones_like(quality) if self.asking is None else batch["weight"]
+        terms = {name: (weight[: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
         terms |= self._evenness(x, y) | self._game(x, y, latent)
         bpp = prior.bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **terms}
         if self.asking is not None:
-            stats["paid"] = (bpp / batch["rate"]).mean()
+            stats["paid"] = (weight * bpp / batch["rate"]).mean()
         return torch.stack(list(terms.values())).sum(), stats
 
     def _evenness(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

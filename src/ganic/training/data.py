@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,14 +17,26 @@ from torch import Tensor
 
 from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
-from ganic.training.augment import cut, cut_map, draw_colours, draw_window, recolour
+from ganic.training.augment import Window, cut, cut_map, draw_colours, draw_window, recolour
 from ganic.training.distributed import Team
-from ganic.training.rates import RateCurve
+from ganic.training.rates import RateCurve, rate_at
 from ganic.training.recipes import Data, Recipe
 from ganic.training.store import Skipped, Store
 
 ATTEMPTS = 100
 """Damaged pictures that may be drawn in a row before the data count as unusable."""
+
+
+WINDOWS = 4
+"""Of which one becomes a crop where rates are asked for."""
+
+
+class _Asked(NamedTuple):
+    """What batches say of a crop where rates are asked for, see ``objective.Batch``."""
+
+    rate: float
+    level: float
+    weight: float
 
 
 class Batches(Protocol):
@@ -127,22 +139,21 @@ class PictureBatches:
         crops: list[Tensor] = []
         maps: list[Tensor] = []
         colours: list[Tensor] = []
-        asked: list[tuple[float, float]] = []
+        asked: list[_Asked] = []
         for i in self._samples:
             rng = np.random.default_rng((self.seed, draw, i))
             index, sample = self._pick(rng)
-            _, height, width = sample.image.shape
-            window = draw_window(rng, height, width, self.crop, self.settings)
+            if self.settings.rates is None:
+                window = self._window(rng, sample)
+                crop = cut(sample.image, window, self.crop)
+            else:
+                window, crop, request = self._ask(rng, index, sample, self.settings.rates)
+                asked.append(request)
             indices.append(index)
-            crops.append(cut(sample.image, window, self.crop).to(self.pictures.device))
+            crops.append(crop.to(self.pictures.device))
             if sample.map is not None:
                 maps.append(cut_map(sample.map, window, self.crop).to(self.pictures.device))
             colours.append(torch.from_numpy(draw_colours(rng, self.settings)).float())
-            if self.settings.rates is not None:
-                low, high = self.settings.rates
-                rate = low * (high / low) ** rng.random()
-                level = self._curve(index, sample).level(rate, window.scale(self.crop))
-                asked.append((rate, level))
         images = torch.stack(crops)
         if self.settings.colour or self.settings.grey:
             images = recolour(images, torch.stack(colours).to(images.device))
@@ -151,19 +162,37 @@ class PictureBatches:
             batch["label"] = torch.from_numpy(self.pictures.labels[indices]).to(images.device)
         if maps:
             batch["map"] = torch.stack(maps)
-        if asked:
-            rates = torch.tensor(asked, device=images.device)
-            batch["rate"], batch["level"] = rates[:, 0], rates[:, 1]
+        for name in _Asked._fields if asked else ():
+            batch[name] = torch.tensor([getattr(request, name) for request in asked], device=images.device)
         if self.team.device.type == "cuda" and images.device.type == "cpu":
             batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
         return batch
 
-    def _curve(self, index: int, sample: store.Sample) -> RateCurve:
-        """What the whole picture takes, whatever part of it is in the batch."""
+    def _window(self, rng: np.random.Generator, sample: store.Sample) -> Window:
+        _, height, width = sample.image.shape
+        return draw_window(rng, height, width, self.crop, self.settings)
+
+    def _ask(
+        self, rng: np.random.Generator, index: int, sample: store.Sample, limits: tuple[float, float]
+    ) -> tuple[Window, Tensor, _Asked]:
+        """A part of a picture, and the rate that the whole picture should have.
+
+        There is something to learn where a picture's bits are: of a few windows one is chosen with a chance
+        that grows with its bits, and counts as much less.
+        """
         curve = self._curves.get(index)
         if curve is None:
             curve = self._curves[index] = RateCurve(sample.image, self.settings.scale[0])
-        return curve
+        low, high = limits
+        rate = low * (high / low) ** rng.random()
+        windows = [self._window(rng, sample) for _ in range(WINDOWS)]
+        crops = [cut(sample.image, window, self.crop) for window in windows]
+        levels = [curve.level(rate, window.scale(self.crop)) for window in windows]
+        shares = [1 + rate_at(255 * crop, level) / rate for crop, level in zip(crops, levels, strict=True)]
+        chances = np.array(shares) / sum(shares)
+        chosen = int(np.searchsorted(chances.cumsum()[:-1], rng.random(), side="right"))
+        request = _Asked(rate, levels[chosen], 1 / (WINDOWS * float(chances[chosen])))
+        return windows[chosen], crops[chosen], request
 
     def _pick(self, rng: np.random.Generator) -> tuple[int, store.Sample]:
         for _ in range(ATTEMPTS):

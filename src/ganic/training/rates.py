@@ -66,8 +66,27 @@ class RateCurve:
         return float(2 ** np.interp(-rate, -rates, LEVELS))
 
 
+def rate_at(image: Tensor, level: float) -> float:
+    """Bits per pixel of a picture [3, h, w] in grey levels, with this water level in its coefficients."""
+    powers = _powers(image)
+    return PAID * float((powers - math.log2(level)).clamp(min=0).sum()) / 2 / (len(powers) // 3)
+
+
 def _rates(image: Tensor) -> NDArray[np.float64]:
-    """Bits per pixel [levels] of a picture [3, h, w] in grey levels."""
+    """Bits per pixel at all `LEVELS`."""
+    powers = _powers(image)
+    # How much lies above each level: of the counts and the sums of powers between two of them.
+    low, step = float(LEVELS[0]), float(LEVELS[1] - LEVELS[0])
+    bins = ((powers - low) / step).ceil().clamp(0, len(LEVELS)).long()
+    counts = torch.bincount(bins, minlength=len(LEVELS) + 1).cpu().double()
+    sums = torch.bincount(bins, powers.double(), minlength=len(LEVELS) + 1).cpu()
+    above = (sums[1:].flip(0).cumsum(0).flip(0)).numpy(), counts[1:].flip(0).cumsum(0).flip(0).numpy()
+    bits: NDArray[np.float64] = (above[0] - LEVELS * above[1]) / 2
+    return PAID * bits / (len(powers) // 3)
+
+
+def _powers(image: Tensor) -> Tensor:
+    """log2 of the squared coefficients of `BLOCKS` of a picture [3, h, w], three for every pixel."""
     transform = separable.dct(SIDE).float().to(image.device)
     colours = torch.tensor(separable.COLOURS, device=image.device)
     colours /= colours.norm(dim=1, keepdim=True)
@@ -78,12 +97,4 @@ def _rates(image: Tensor) -> NDArray[np.float64]:
     blocks = torch.einsum("ci,bihw->bchw", colours, blocks.float())
     coefficients = transform @ blocks @ transform.T
     coefficients[:, :, 0, 0] *= MEAN
-    powers = 2 * coefficients.flatten().abs().clamp(min=1e-3).log2()
-    # How much lies above each level: of the counts and the sums of powers between two of them.
-    low, step = float(LEVELS[0]), float(LEVELS[1] - LEVELS[0])
-    bins = ((powers - low) / step).ceil().clamp(0, len(LEVELS)).long()
-    counts = torch.bincount(bins, minlength=len(LEVELS) + 1).cpu().double()
-    sums = torch.bincount(bins, powers.double(), minlength=len(LEVELS) + 1).cpu()
-    above = (sums[1:].flip(0).cumsum(0).flip(0)).numpy(), counts[1:].flip(0).cumsum(0).flip(0).numpy()
-    bits: NDArray[np.float64] = (above[0] - LEVELS * above[1]) / 2
-    return PAID * bits / (len(chosen) * SIDE**2)
+    return 2 * coefficients.flatten().abs().clamp(min=1e-3).log2()
