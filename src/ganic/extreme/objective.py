@@ -9,7 +9,8 @@ in three stages, each of which may be the last.  *distortion*: E, G and the entr
 model for all rates.  *joint*: the same with L_GAN, as the papers train.  *adversarial*: E and the entropy
 model stay as they are, so files do not change; G plays against a multi-scale discriminator.
 
-q is uniform, or with ``data.rates`` what the picture needs for a rate that is drawn (:class:`Asking`).
+q is uniform, or with ``data.rates`` what the picture needs for a rate that is drawn (:class:`Asking`).  Then
+lambda weighs squared errors of pixels alone, over ``mse``; the other terms of d weigh what the recipe says.
 
 d is the same weighted sum in all, of the terms of :mod:`ganic.extreme.distortion`.  In the first stage with
 MSE alone it is the papers' learned MSE baseline; in the last without L_GAN it makes that baseline's generator
@@ -163,13 +164,9 @@ class GenerativeCompression:
         Rate and distortion times lambda are both several times larger at high qualities than at low ones,
         whose pictures would hardly be heard: the networks are shared.
         """
-        ratio = self._trade_off(quality) / self._middle
+        middle = math.sqrt(self.settings.lambda_low * self.settings.lambda_high)
+        ratio = self._trade_off(quality) / middle
         return ratio.pow(-self.settings.balance)
-
-    @property
-    def _middle(self) -> float:
-        """lambda in the middle of the quality scale."""
-        return math.sqrt(self.settings.lambda_low * self.settings.lambda_high)
 
     def _trade_off(self, quality: Tensor) -> Tensor:
         return trade_off(quality, self.settings.lambda_low, self.settings.lambda_high)
@@ -195,8 +192,7 @@ class GenerativeCompression:
         if self.asking is not None:
             # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
             # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is.
-            weight = batch["weight"] * TYPICAL / batch["rate"]
-            others = batch["weight"] * self._middle * 255**2 / self.settings.mse
+            weight, others = batch["weight"] * TYPICAL / batch["rate"], batch["weight"]
             stats["paid"] = (batch["weight"] * bpp / batch["rate"]).mean()
         else:
             weight = self.importance(quality)
