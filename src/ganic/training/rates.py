@@ -34,8 +34,8 @@ MEAN = 0.25
 """How much of a block's mean counts: most of it is known from its neighbours."""
 
 PAID = 1.6
-"""Bits of a file over those above, for the codec ``photo``.  With that, files of 24 training pictures at three
-qualities have what is expected of them but for a factor of 1.2 (one standard deviation)."""
+"""Bits of a file over those above, for the codec ``photo``: files of 24 training pictures at three qualities
+have what is expected of them but for a factor of 1.2 (one standard deviation)."""
 
 LEVELS: NDArray[np.float64] = np.linspace(-4.0, 20.0, 97)
 """Water levels that are looked at, as log2 of squared grey levels."""
