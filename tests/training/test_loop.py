@@ -222,6 +222,31 @@ def test_starting_from_another_runs_weights(tmp_path: Path) -> None:
         run(tmp_path / "third", init=str(tmp_path / "nowhere"))
 
 
+def test_networks_start_from_the_first_of_several_that_has_them(tmp_path: Path) -> None:
+    run(tmp_path / "first")
+    whole = checkpoint.weights(tmp_path / "first")
+
+    def weights(path: Path) -> Mapping[str, Tensor]:
+        """The networks that the name says, all of whose values are larger by 1 in what is named later."""
+        names = path.name.split("+")
+        later = path.parent.name == "later"
+        return {name: value + later for name, value in whole.items() if name.split(".")[0] in names}
+
+    gan, still = ToyGan(ToyTable()), {"generator": {"lr": 1e-12}, "critic": {"lr": 1e-12}}
+    settings = recipe(init=["generator", "later/generator+critic"], steps=1, players=still)
+    train(settings, gan, tmp_path / "second", data=toy_data, weights=weights, device="cpu")
+    for name, more in (("generator", 0), ("critic", 1)):
+        expected = whole[f"{name}.0.weight"] + more
+        assert torch.allclose(gan.networks[name].get_parameter("0.weight"), expected, atol=1e-6)
+    (start,) = lines(tmp_path / "second", "start")
+    assert start["from"] == "generator (generator), later/generator+critic (critic)"
+    again = recipe(init=["generator", "later/generator"])
+    with pytest.raises(
+        TrainingError, match=r"later/generator: has the networks .*, none of \['balance', 'cr"
+    ):
+        train(again, gan, tmp_path / "third", data=toy_data, weights=weights, device="cpu")
+
+
 def test_mismatches_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"players\.critic: missing"):
         run(tmp_path / "a", players={"generator": {"lr": 1.0}})

@@ -172,8 +172,9 @@ class Recipe(Table):
     ] = ()  # networks to run through torch.compile (none that needs second derivatives)
     cpu_threads: Count = 0  # 0: torch's own choice
     bad_steps: Count = 0  # steps in a row that may be left out, their loss not being finite, before giving up
-    init: str | None = (
-        None  # run folder, checkpoint or model whose weights (averaged, if kept) start this run
+    init: str | tuple[str, ...] | None = (
+        None  # run folder, checkpoint or model whose weights (averaged, if kept) start this run; of several,
+        # each network starts from the first that has it
     )
     fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class RunState:
         if state is not None:
             self._load_networks(state.part("network"), "network")
         elif recipe.init is not None:
-            self._initialise(recipe.init, weights(expand(recipe.init)))
+            self._initialise((recipe.init,) if isinstance(recipe.init, str) else recipe.init, weights)
         team.broadcast(self.networks)
         self.ema = Ema(
             self.networks, [self._known(name, "ema_of") for name in objective.ema_of], recipe.ema.decay
@@ -158,20 +158,25 @@ class RunState:
         else:  # other processes, or another device: new numbers, but not those of the beginning
             torch.manual_seed((self.recipe.seed << 20) + self.team.rank + 1 + (state.step << 44))
 
-    def _initialise(self, path: str, found: Mapping[str, Tensor]) -> None:
-        """Start from these weights: each network that is among them; the others, and tensors that the recipe
-        calls fresh, stay as they are."""
-        known = {name.split(".", 1)[0] for name in found}
-        chosen = [name for name in self.networks if name in known]
-        if not chosen:
-            raise TrainingError(f"{path}: has the networks {sorted(known)}, none of {sorted(self.networks)}")
-        self.started_from = f"{path} ({', '.join(chosen)})"
-        own = {
-            name: value
-            for name, value in self.networks.state_dict().items()
-            if name.split(".", 1)[0] in chosen and not name.startswith(self.recipe.fresh)
-        }
-        _copy(found, own, path)
+    def _initialise(self, paths: Sequence[str], weights: Weights) -> None:
+        """Start each network from the first of these that has it; others, and tensors that the recipe calls
+        fresh, stay as they are."""
+        missing, origins = list(self.networks), []
+        for path in paths:
+            found = weights(expand(path))
+            known = {name.split(".", 1)[0] for name in found}
+            chosen = [name for name in missing if name in known]
+            if not chosen:
+                raise TrainingError(f"{path}: has the networks {sorted(known)}, none of {sorted(missing)}")
+            own = {
+                name: value
+                for name, value in self.networks.state_dict().items()
+                if name.split(".", 1)[0] in chosen and not name.startswith(self.recipe.fresh)
+            }
+            _copy(found, own, path)
+            missing = [name for name in missing if name not in chosen]
+            origins.append(f"{path} ({', '.join(chosen)})")
+        self.started_from = ", ".join(origins)
 
     def _load_networks(self, tensors: Mapping[str, Tensor], what: str) -> None:
         _copy(tensors, self.networks.state_dict(), what)
