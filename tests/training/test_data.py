@@ -121,6 +121,8 @@ def test_rates_are_those_of_whole_pictures(photos: Path, memory: int) -> None:
         rates += batch["rate"].tolist()
     assert 0.05 <= min(rates) < 0.07 and 0.3 < max(rates) <= 0.4
     assert np.median(rates) == pytest.approx(math.sqrt(0.05 * 0.4), rel=0.35)  # log-uniform
+    with pytest.raises(RecipeError, match=r"data\.rates: crops of 15 pixels .* at least 16"):
+        PictureBatches.of(recipe(crop=15, data={"sources": [str(photos)], **settings}), ALONE)
     again = batches(photos, **settings)
     for name, values in again.batch(3).items():
         assert torch.equal(values, data.batch(3)[name])

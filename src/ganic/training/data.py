@@ -19,7 +19,7 @@ from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
 from ganic.training.augment import Window, cut, cut_map, draw_colours, draw_window, recolour
 from ganic.training.distributed import Team
-from ganic.training.rates import RateCurve, rate_at
+from ganic.training.rates import SIDE, RateCurve, rate_at
 from ganic.training.recipes import Data, Recipe
 from ganic.training.store import Skipped, Store
 
@@ -66,6 +66,10 @@ class PictureBatches:
     ) -> None:
         if batch % team.size:
             raise RecipeError(f"batch: {batch} pictures do not divide among {team.size} processes")
+        if settings.rates is not None and crop < SIDE:
+            raise RecipeError(
+                f"data.rates: crops of {crop} pixels say nothing of rates; crop at least {SIDE}"
+            )
         self.pictures, self.settings, self.crop, self.seed, self.team = pictures, settings, crop, seed, team
         share = batch // team.size
         self._samples = range(team.rank * share, (team.rank + 1) * share)
