@@ -37,6 +37,13 @@ def dct(length: int) -> Tensor:
     return rows
 
 
+def colour_transform() -> Tensor:
+    """`COLOURS`, normalised: orthonormal rows [3, 3], float64."""
+    colours = torch.tensor(COLOURS, dtype=torch.float64)
+    colours /= colours.norm(dim=1, keepdim=True)
+    return colours
+
+
 def covariance(length: int) -> Tensor:
     """Of ``length`` neighbouring pixels, modelled as first-order autoregressive [length, length], float64."""
     distance = torch.arange(length, dtype=torch.float64)
@@ -56,8 +63,7 @@ def lowest(side: int, counts: Sequence[int]) -> list[Band]:
 
 def functions(rows: Tensor, bands: Sequence[Band]) -> Tensor:
     """The functions [len(bands), 3, n, n] of one-dimensional ones [frequency, n]; float64."""
-    colours = torch.tensor(COLOURS, dtype=torch.float64)
-    colours /= colours.norm(dim=1, keepdim=True)
+    colours = colour_transform()
     return torch.stack([colours[c][:, None, None] * torch.outer(rows[u], rows[v]) for c, u, v in bands])
 
 

@@ -19,7 +19,7 @@ from ganic.errors import DataError, RecipeError
 from ganic.extreme.distortion import CHANCE, SPREAD, Distortion, DistortionWeights, regularity, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
-from ganic.extreme.objective import TYPICAL, CompactSettings, GenerativeCompression, trade_off
+from ganic.extreme.objective import TYPICAL, CompactSettings, GenerativeCompression, quality_for, trade_off
 from ganic.extreme.recipe import build
 from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
@@ -56,6 +56,7 @@ def pictures(n: int = 2, side: int = 128) -> Tensor:
 def test_lambda_is_log_linear_between_its_ends() -> None:
     values = trade_off(torch.tensor([0.0, 127.5, 255.0]), 1e-4, 1e-2)
     assert values.tolist() == pytest.approx([1e-4, 1e-3, 1e-2], rel=1e-5)
+    assert quality_for(values, 1e-4, 1e-2).tolist() == pytest.approx([0, 127.5, 255], abs=1e-3)
 
 
 def test_every_term_of_d() -> None:

@@ -30,14 +30,7 @@ from torch import Tensor, nn
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
-from ganic.extreme.distortion import (
-    SQUARES,
-    Distortion,
-    DistortionWeights,
-    Weight,
-    regularity,
-    unevenness,
-)
+from ganic.extreme.distortion import SQUARES, Distortion, DistortionWeights, Weight, regularity, unevenness
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
@@ -175,11 +168,14 @@ class GenerativeCompression:
         """A quality index for every picture of a batch [n]."""
         if self.asking is None:
             return random_quality(batch["image"])
-        settings = self.settings
         wanted: Tensor = self.asking(batch["level"])
-        span = math.log(settings.lambda_high / settings.lambda_low)
-        share = (wanted / settings.lambda_low).log() / span
-        return share.clamp(0, 1) * (QUALITIES - 1)
+        return quality_for(wanted, self.settings.lambda_low, self.settings.lambda_high)
+
+    def _paid(self, batch: Batch, bpp: Tensor) -> dict[str, Tensor]:
+        """For the log and `Asking.hear`: what pictures take of what they were asked for."""
+        if self.asking is None:
+            return {}
+        return {"paid": (batch["weight"] * bpp / batch["rate"]).mean()}
 
     def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
@@ -187,13 +183,12 @@ class GenerativeCompression:
         out = self.codec(x, quality)  # as a whole: `compile` compiles its call
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         y = out.picture.float()
-        stats = {"bpp": bpp.mean()}
+        stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
         worth = self._trade_off(quality) * 255**2 / self.settings.mse
         if self.asking is not None:
             # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
             # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is.
             weight, others = batch["weight"] * TYPICAL / batch["rate"], batch["weight"]
-            stats["paid"] = (batch["weight"] * bpp / batch["rate"]).mean()
         else:
             weight = self.importance(quality)
             others = weight * worth
@@ -216,9 +211,7 @@ class GenerativeCompression:
         terms = {name: (weight[: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
         terms |= self._evenness(x, y) | self._game(x, y, latent)
         bpp = prior.bits / (x.shape[2] * x.shape[3])
-        stats = {"bpp": bpp.mean(), **terms}
-        if self.asking is not None:
-            stats["paid"] = (weight * bpp / batch["rate"]).mean()
+        stats = {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
         return torch.stack(list(terms.values())).sum(), stats
 
     def _evenness(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -283,3 +276,8 @@ def random_quality(x: Tensor) -> Tensor:
 def trade_off(quality: Tensor, low: float, high: float) -> Tensor:
     """lambda(q) in bits per pixel per squared grey level: log-linear from ``low`` to ``high``."""
     return low * torch.exp(quality / (QUALITIES - 1) * math.log(high / low))
+
+
+def quality_for(value: Tensor, low: float, high: float) -> Tensor:
+    """The inverse of `trade_off`; the nearest end of the scale for what lies beyond it."""
+    return ((value / low).log() / math.log(high / low)).clamp(0, 1) * (QUALITIES - 1)

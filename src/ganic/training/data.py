@@ -194,7 +194,7 @@ class PictureBatches:
         levels = [curve.level(rate, window.scale(self.crop)) for window in windows]
         shares = [1 + rate_at(255 * crop, level) / rate for crop, level in zip(crops, levels, strict=True)]
         chances = np.array(shares) / sum(shares)
-        chosen = int(np.searchsorted(chances.cumsum()[:-1], rng.random(), side="right"))
+        chosen = int(rng.choice(WINDOWS, p=chances))
         request = _Asked(rate, levels[chosen], 1 / (WINDOWS * float(chances[chosen])))
         return windows[chosen], crops[chosen], request
 

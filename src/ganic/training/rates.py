@@ -15,6 +15,7 @@ Here the transforms are 16x16 cosine transforms of three colours, and a codec pa
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -88,9 +89,7 @@ def _rates(image: Tensor) -> NDArray[np.float64]:
 
 def _powers(image: Tensor) -> Tensor:
     """log2 of the squared coefficients of `BLOCKS` of a picture [3, h, w], three for every pixel."""
-    transform = separable.dct(SIDE).float().to(image.device)
-    colours = torch.tensor(separable.COLOURS, device=image.device)
-    colours /= colours.norm(dim=1, keepdim=True)
+    transform, colours = (matrix.to(image.device) for matrix in _transforms())
     rows, columns = (side // SIDE for side in image.shape[1:])
     chosen = torch.linspace(0, rows * columns - 1, min(rows * columns, BLOCKS), device=image.device).long()
     grid = image[:, : rows * SIDE, : columns * SIDE].reshape(3, rows, SIDE, columns, SIDE)
@@ -99,3 +98,9 @@ def _powers(image: Tensor) -> Tensor:
     coefficients = transform @ blocks @ transform.T
     coefficients[:, :, 0, 0] *= MEAN
     return 2 * coefficients.flatten().abs().clamp(min=1e-3).log2()
+
+
+@cache
+def _transforms() -> tuple[Tensor, Tensor]:
+    """Of a block's rows and columns, and of its colours."""
+    return separable.dct(SIDE).float(), separable.colour_transform().float()
