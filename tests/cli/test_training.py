@@ -71,6 +71,17 @@ def test_train_export_evaluate(run: Run, folder: Path, monkeypatch: pytest.Monke
     assert len(json.loads(result.stdout)["measurements"]) == 3 * 3
     assert result.stderr == "wrote out/report.html\n"
     assert Path("out/report.html").is_file() and Path("out/measurements.csv").is_file()
+    # A rate point below what the other codec can do: both are measured at its smallest file instead.
+    at_floor = ("--bpp", "0.05", "--floor", "jpeg", "--against", "jpeg", "--no-ssimulacra2", "--json")
+    result = run("evaluate", "pictures", "-o", "floor", "--model", "mini", *at_floor)
+    assert result.exit_code == 0, result.stderr
+    ours, jpeg = (
+        [m for m in json.loads(result.stdout)["measurements"] if m["codec"] == c] for c in ("ganic", "jpeg")
+    )
+    assert all(0.9 * b["bytes"] <= a["bytes"] <= b["bytes"] for a, b in zip(ours, jpeg, strict=True)), (
+        ours,
+        jpeg,
+    )
 
 
 def test_mistakes(run: Run, folder: Path) -> None:
@@ -83,3 +94,5 @@ def test_mistakes(run: Run, folder: Path) -> None:
     for against in ("gif", "jpeg:lots", "jpeg:0"):
         result = run("evaluate", "pictures", "--model", GOLDEN / "tiny.safetensors", "--against", against)
         assert result.exit_code == 2, against
+    assert run("evaluate", "pictures", "--floor", "gif").exit_code == 2
+    assert run("evaluate", "pictures", "--floor", "webp", "--quality", "10").exit_code == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,12 @@ MSE = "mse"
     help="Opponents; :2 with twice the bytes; mse: the distortion-only network. Default: all, and avif:2.",
 )
 @click.option(
+    "--floor",
+    metavar="CODEC",
+    help="Never code a picture smaller than this codec can: where its coarsest file is larger than the rate "
+    "point, ganic gets as many bytes.",
+)
+@click.option(
     "--published", metavar="SET", help="Draw published points on this data set: kodak, clic2020, ..."
 )
 @click.option("--no-ssimulacra2", is_flag=True, help="Leave out the slowest measure.")
@@ -64,6 +70,7 @@ def command(
     bpp: str,
     quality: str | None,
     against: str | None,
+    floor: str | None,
     published: str | None,
     no_ssimulacra2: bool,
     lpips: Path | None,
@@ -81,20 +88,25 @@ def command(
     evaluation that was interrupted goes on, and one with another opponent adds only that.
     """
     points = _points(bpp, quality)
+    if floor and quality is not None:
+        raise click.UsageError("--floor is for rate points in bits per pixel; leave out --quality.")
 
     from ganic import models
     from ganic._api import load_codec
+    from ganic.baselines import available
     from ganic.evaluation import Contest, Instruments, find_pictures, markdown, to_json, write_results
     from ganic.evaluation.published import read_published
 
     drawn = read_published(published) if published else ()
     codec = load_codec(model, cast("Precision", precision))
     found = models.find(model)
-    ours = {point.name: _Ours(codec, found, point, fidelity, precision) for point in points}
+    baselines = {baseline.name: baseline for baseline in available()}
+    lower = None if floor is None else _named(baselines, floor, "--floor")
+    ours = {point.name: _Ours(codec, found, point, fidelity, precision, lower) for point in points}
     contest = Contest(
         find_pictures(Path(folder)),
         ours,
-        _opponents(against, codec, found),
+        _opponents(against, baselines, codec, found),
         Path(output),
         title=f"ganic {found.name}",
         instruments=Instruments(
@@ -144,17 +156,25 @@ class _Ours:
     point: _Point
     fidelity: float
     precision: str
+    floor: Baseline | None
 
     @property
     def identity(self) -> str:
         parts = [f"model {self.model.digest}", self.point.name, self.precision]
-        return ", ".join([*parts, f"fidelity {self.fidelity:g}"] if self.fidelity else parts)
+        if self.fidelity:
+            parts.append(f"fidelity {self.fidelity:g}")
+        if self.floor:
+            parts.append(f"not below {self.floor.name}: {self.floor.settings}")
+        return ", ".join(parts)
 
     def encode(self, image: Image.Image) -> bytes:
-        if self.point.quality is not None:
-            return self.codec.encode(image, quality=self.point.quality / 100)
+        if self.point.bpp is None:
+            return self.codec.encode(image, quality=cast("float", self.point.quality) / 100)
+        size = int(self.point.bpp * image.width * image.height / 8)
+        if self.floor:
+            size = max(size, len(self.floor.encode(image, self.floor.qualities[0])))
         try:
-            return self.codec.encode(image, target_bpp=self.point.bpp)
+            return self.codec.encode(image, target_bytes=size)
         except TargetError:
             # Too detailed for so few bits: the smallest file takes part, and opponents get its bytes.
             return self.codec.encode(image, quality=0)
@@ -163,12 +183,21 @@ class _Ours:
         return self.codec.decode(data, fidelity=self.fidelity)
 
 
-def _opponents(against: str | None, codec: FileCodec, model: ModelInfo) -> list[Opponent]:
-    from ganic.baselines import available
+def _named(baselines: Mapping[str, Baseline], name: str, option: str) -> Baseline:
+    try:
+        return baselines[name]
+    except KeyError:
+        known = ", ".join(baselines)
+        raise click.UsageError(f"{option} {name}: not installed or unknown; there are {known}.") from None
+
+
+def _opponents(
+    against: str | None, baselines: Mapping[str, Baseline], codec: FileCodec, model: ModelInfo
+) -> list[Opponent]:
     from ganic.evaluation import Opponent
     from ganic.extreme.codec import Codec
 
-    by_name = {baseline.name: baseline for baseline in available()}
+    by_name = dict(baselines)
     if isinstance(codec, Codec) and codec.has_distortion_generator:
         by_name[MSE] = _distortion_only(codec, model)
     if against is None:
@@ -177,12 +206,9 @@ def _opponents(against: str | None, codec: FileCodec, model: ModelInfo) -> list[
     opponents = []
     for part in against.split(","):
         name, _, budget = part.strip().lower().partition(":")
-        if name not in by_name:
-            raise click.UsageError(
-                f"--against {name}: not installed or unknown; there are {', '.join(by_name)}."
-            )
+        baseline = _named(by_name, name, "--against")
         try:
-            opponents.append(Opponent(by_name[name], float(budget or 1)))
+            opponents.append(Opponent(baseline, float(budget or 1)))
         except ValueError as error:
             raise click.UsageError(f"--against {part}: write CODEC or CODEC:2.") from error
     return opponents
