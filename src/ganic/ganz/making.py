@@ -24,14 +24,13 @@ from ganic.errors import ModelFormatError
 from ganic.ganz.basis import KroneckerBasis, fit
 from ganic.ganz.budget import Settings
 from ganic.ganz.latent_coder import LARGEST_SCALE, RATIO, STEPS, LatentPrior, tile_bits
-from ganic.ganz.model import Config, Model, quantiser_steps
+from ganic.ganz.model import Config, Model, fill, quantiser_steps
 from ganic.ganz.picture_loss import PictureLoss
 from ganic.ganz.prior_fit import fit_levels, fit_prior
 from ganic.ganz.rd_search import Part, Problem, rd_search
 from ganic.ganz.rows import Parts, Together
 from ganic.ganz.search import search
 from ganic.ganz.tables import laplace_tables
-from ganic.tensor_names import below
 
 SEARCH = Settings(steps=400, finish=0.5)
 """For the h0 maps of a generator without basis."""
@@ -61,15 +60,14 @@ def make(
     Raises ModelFormatError if the networks are not those of ``config``.
     """
     generator = config.generator()
-    _fill(generator, networks, "generator")
+    fill(generator, networks, "generator")
     bare = Model(config, generator, laplace_tables(), quantiser_steps())
     basis, encoder = config.basis(), None
     parts = Parts.of(len(pictures), bare.size, pictures.device)
     if "basis.channels" in networks:
-        _fill(basis, networks, "basis")
+        fill(basis, networks, "basis")
         encoder = config.encoder()
-        _fill(encoder, networks, "encoder")
-        encoder.eval()
+        fill(encoder, networks, "encoder")
         with torch.no_grad():
             coefficients = parts.cat(encoder, parts.split(pictures))
     elif config.local:
@@ -173,11 +171,3 @@ def _analyse(basis: KroneckerBasis, h0: Tensor) -> Tensor:
     maps = (h0 - basis.mean).view(len(h0), basis.width, -1)
     coefficients: Tensor = basis.channels.mT @ maps @ basis.space
     return coefficients.flatten(1).detach()
-
-
-def _fill(network: torch.nn.Module, networks: Mapping[str, Tensor], name: str) -> None:
-    try:
-        network.load_state_dict(below(networks, f"{name}."))
-    except RuntimeError as error:
-        raise ModelFormatError(f"{name}: not the network of this config ({error})") from error
-    network.eval().requires_grad_(False)

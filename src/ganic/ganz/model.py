@@ -200,22 +200,22 @@ def from_file(file: models.ModelFile) -> Model:
     try:
         config = Config(**file.config)
         generator = config.generator()
-        _fill(generator, tensors, "generator")
+        fill(generator, tensors, "generator")
         tables = SymbolTables.from_arrays(tensors["tables.counts"], tensors["tables.supports"])
         basis, scales, prior, encoder = None, None, None, None
         if "basis.scales" in tensors:
             basis = config.basis()
             scales = torch.from_numpy(tensors["basis.scales"])
-            _fill(basis, {k: v for k, v in tensors.items() if k != "basis.scales"}, "basis")
+            fill(basis, {k: v for k, v in tensors.items() if k != "basis.scales"}, "basis")
         if "prior.levels" in tensors:
             prior = LatentPrior(tables, tensors["prior.levels"], tensors["prior.shifts"], config.local)
         if "encoder.first.weight" in tensors:
             encoder = config.encoder()
-            _fill(encoder, tensors, "encoder")
+            fill(encoder, tensors, "encoder")
         return Model(
             config, generator, tables, tensors["steps"], basis, scales, prior, encoder, file.model_id
         )
-    except (KeyError, TypeError, RuntimeError, ValueError, UsageError) as error:
+    except (KeyError, TypeError, RuntimeError, ValueError, UsageError, ModelFormatError) as error:
         raise ModelFormatError(f"{file.path}: is no complete ganz model ({error}); get it again") from error
 
 
@@ -227,6 +227,14 @@ def save(
     return models.save(path, name, "ganz", config, model.tensors(), card=card, overwrite=overwrite)
 
 
-def _fill(network: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
-    state = below(tensors, f"{prefix}.")
-    network.load_state_dict({name: torch.from_numpy(value).float() for name, value in state.items()})
+def fill(network: nn.Module, tensors: Mapping[str, Tensor] | Mapping[str, NDArray[Any]], name: str) -> None:
+    """Give a network its parameters, those named ``<name>.<parameter>``; it is not for training.
+
+    Raises ModelFormatError if they are not those of this network.
+    """
+    state = below(tensors, f"{name}.")
+    try:
+        network.load_state_dict({key: torch.as_tensor(value).float() for key, value in state.items()})
+    except RuntimeError as error:
+        raise ModelFormatError(f"{name}: not the network of this config ({error})") from error
+    network.eval().requires_grad_(False)
