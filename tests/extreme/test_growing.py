@@ -12,7 +12,8 @@ from ganic.errors import TrainingError
 from ganic.extreme import lapped
 from ganic.extreme.growing import channels, grown
 from ganic.extreme.model import Architecture, CompactModel
-from ganic.extreme.prior import GROUPS, SCALE_STEP, SCALE_UNIT
+from ganic.extreme.prior import GROUPS, SCALE_UNIT
+from ganic.extreme.symbol_costs import SCALE_STEP
 from ganic.tensor_names import below
 
 OLD, NEW = 16, 24

@@ -15,11 +15,10 @@ from ganic.entropy import MAX_SUPPORT, TOTAL
 from ganic.errors import CorruptError, ModelFormatError
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.integer_prior import GROUPS, ContextLayer, IntegerPrior, Layer, blocks
-from ganic.extreme.prior import (
-    Prior,
+from ganic.extreme.prior import Prior, pass_masks
+from ganic.extreme.symbol_costs import (
     index_of_scale,
     nearest_symbols,
-    pass_masks,
     quantised,
     rate_bits,
     scale_of_index,

@@ -17,9 +17,10 @@ from ganic.errors import TrainingError
 from ganic.extreme.activation_ranges import activation_ranges
 from ganic.extreme.model import GAIN_UNIT, CompactModel
 from ganic.extreme.objective import CompactSettings
-from ganic.extreme.prior import Prior, symbol_tables
+from ganic.extreme.prior import Prior
 from ganic.extreme.published_objective import PublishedSettings
 from ganic.extreme.recipe import table_of
+from ganic.extreme.symbol_costs import symbol_tables
 from ganic.tensor_names import below, halves
 from ganic.training import checkpoint
 from ganic.training.run_log import run_recipe

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
-from ganic.extreme.prior import GROUPS, SCALE_STEP, SCALE_UNIT
+from ganic.extreme.prior import GROUPS, SCALE_UNIT
+from ganic.extreme.symbol_costs import SCALE_STEP
 from ganic.separable import Band
 
 GAIN = "codec.gain.anchors"

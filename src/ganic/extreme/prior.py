@@ -2,7 +2,8 @@
 
 This is the model as it is trained.  Every operation that decides a probability is already simulated with the
 integers of :mod:`ganic.extreme.integer_prior`, which runs it exactly: activations live on a grid of 1/16 in
-[0, 255/16], weights are 8-bit integers per output channel, and no partial sum can reach 2**24.
+[0, 255/16], weights are 8-bit integers per output channel, and no partial sum can reach 2**24
+(:mod:`ganic.extreme.integer_conv`).  What symbols cost is in :mod:`ganic.extreme.symbol_costs`.
 
 Structure (E[H(w-hat)] of Eq. 4 in the GC papers is :attr:`PriorOutput.bits`):
 
@@ -18,7 +19,6 @@ Structure (E[H(w-hat)] of Eq. 4 in the GC papers is :attr:`PriorOutput.bits`):
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,45 +26,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganic.entropy import SymbolTables, laplacian_tables
-from ganic.extreme.conditioning import ANCHORS, QUALITIES, QualityTable, anchor_weights
-from ganic.straight_through import clip_through, floor_through, round_through
+from ganic.extreme.conditioning import QUALITIES, QualityTable, anchor_weights
+from ganic.extreme.integer_conv import GRID, IntegerConv, activate, context_input, hyper_input
+from ganic.extreme.symbol_costs import (
+    SCALES,
+    index_of_scale,
+    nearest_index,
+    nearest_symbols,
+    quantised,
+    rate_bits,
+)
+from ganic.straight_through import round_through
 
-GRID = 16
-"""Integer activations, means and hyper-latents are in units of 1/16."""
-ACTIVATION_MAX = 255
-WEIGHT_MAX = 127
-ACCUMULATOR_LIMIT = 2**24
-"""float32 adds integers exactly below this bound, in any order."""
-BIAS_LIMIT = 2**20
 MEAN_LIMIT = 4095
-SCALES = 64
-SCALE_MIN, SCALE_MAX = 0.11, 64.0
-SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
 SCALE_UNIT = 16
 """The scale head's output 1.0 is 16 steps of the scale index."""
 GROUPS = 4
 BANDS = 64
 """Quality bands: hyper-latent priors and psi's bias are stored for every fourth quality index."""
-
-
-def scale_of_index(index: Tensor) -> Tensor:
-    """Standard deviation of scale index 0..63: SCALE_MIN * exp(index * SCALE_STEP)."""
-    return SCALE_MIN * torch.exp(index * SCALE_STEP)
-
-
-def index_of_scale(scale: Tensor) -> Tensor:
-    """Inverse of :func:`scale_of_index`, not rounded."""
-    return torch.log(scale / SCALE_MIN) / SCALE_STEP
-
-
-def quantised(value: Tensor, mean: Tensor, symbols: Tensor) -> Tensor:
-    """What ``symbols`` of ``value - mean`` decode to.
-
-    The gradient reaches ``value`` as if nothing were rounded, and ``mean`` as it is: where the symbol stays
-    what it is, most often 0, the decoder sees the mean itself.
-    """
-    return symbols + (value - value.detach()) + mean
 
 
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -75,135 +54,6 @@ def pass_masks(channels: int, height: int, width: int, device: torch.device | st
     phase = 2 * rows[:, None] + columns[None, :]
     order = group[:, None, None] ^ phase[None]
     return torch.stack([order == p for p in range(GROUPS)])
-
-
-def laplace_rate(index: Tensor) -> Tensor:
-    """1/b of the Laplacian of scale index 0..63: its symbol 0 is as probable as a Gaussian's of that index.
-
-    Laplacians, because that is what the symbols of photographs are: where a Gaussian of their standard
-    deviation has one symbol of +-2 in 4,000, there are 30.
-    """
-    one_side: Tensor = torch.special.log_ndtr(-0.5 / scale_of_index(index))
-    return -2 * (one_side + math.log(2))
-
-
-def symbol_bits(value: Tensor, index: Tensor) -> Tensor:
-    """Code length (elementwise): -log2 of the probability of ``value +- 0.5`` under a scale index."""
-    rate, value = laplace_rate(index), value.abs()
-    inside = value.clamp(max=0.5)
-    outside = (torch.exp(rate * (inside - 0.5)) + torch.exp(-rate * (inside + 0.5))) / 2
-    tail = rate * (value - 0.5) - torch.log(-torch.expm1(-rate) / 2)
-    return torch.where(value < 0.5, -torch.log1p(-outside), tail) / math.log(2)
-
-
-def symbol_tables() -> SymbolTables:
-    """The probabilities behind :func:`symbol_bits`, for integers: one table per scale index, for export.
-
-    Tables may be certain (support 0) and then code nothing: many symbols of a photograph are of that kind.
-    """
-    index = torch.arange(SCALES, dtype=torch.float64)
-    return laplacian_tables((math.sqrt(2) / laplace_rate(index)).numpy(), min_support=0)
-
-
-@torch.no_grad()
-def nearest_symbols(offset: Tensor, index: Tensor | None = None, price: float = 0.0) -> Tensor:
-    """The integers that stand for ``offset``, value minus mean.
-
-    With a ``price``, in squared units per bit, an integer's neighbour towards 0 where the bits that it saves
-    are worth more than the error that it adds.
-    """
-    nearest = torch.round(offset)
-    if index is None or not price:
-        return nearest
-    lower = nearest - nearest.sign()
-    saved = symbol_bits(nearest, index) - symbol_bits(lower, index)
-    added = (offset - lower).square() - (offset - nearest).square()
-    return torch.where(price * saved > added, lower, nearest)
-
-
-def rate_bits(offset: Tensor, index: Tensor, symbols: Tensor) -> Tensor:
-    """Code length (elementwise) of the ``symbols`` of ``offset``, value minus mean.
-
-    The gradient for ``index`` is that of the symbols themselves, so the scales are learned for what is
-    coded: under uniform noise a symbol that is certain costs 0.13 bits, and many are.  ``offset`` has no
-    gradient through integers; its own is the one under the noise.
-    """
-    noise = torch.empty_like(offset).uniform_(-0.5, 0.5)
-    noisy = symbol_bits(offset + noise, index.detach())
-    return symbol_bits(symbols, index) + (noisy - noisy.detach())
-
-
-class IntegerConv(nn.Module):
-    """A convolution trained as it will run: 8-bit weights, activations on the 1/16 grid.
-
-    The step of output channel c is ``max(max|w| / 127, 255 * sum|w| / (2**24 - 2**20))``: the second term
-    makes every partial sum of ``weight * activation`` smaller than 2**24 for any input within +-255, by
-    construction.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: int = 3, gain: float = 1.0) -> None:
-        super().__init__()
-        self.size = size
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.kaiming_normal_(self.weight)
-        with torch.no_grad():
-            self.weight.mul_(gain)
-
-    def steps(self) -> Tensor:
-        """Weight step per output channel [outputs]."""
-        flat = self.weight.detach().float().flatten(1).abs()
-        by_sum = flat.sum(1) * (ACTIVATION_MAX / (ACCUMULATOR_LIMIT - 2 * BIAS_LIMIT))
-        return torch.maximum(flat.amax(1) / WEIGHT_MAX, by_sum).clamp(min=1e-8)
-
-    def integers(self, bias: Tensor | None = None, unit: Tensor | float = 1.0) -> dict[str, Tensor]:
-        """The layer in integers, as :class:`ganic.extreme.integer_prior.Layer` runs it.
-
-        Args:
-            bias: real biases [outputs] or [bands, outputs]; the layer's own if None.
-            unit: output grid steps per 1/16, per channel.
-        """
-        step = self.steps().double()
-        bias = self.bias if bias is None else bias
-        rescale = step * unit
-        shift = int(torch.floor(16 - torch.log2(rescale.max())).clamp(1, 40))
-        return {
-            "weight": torch.round(self.weight.double() / step[:, None, None, None]).to(torch.int8),
-            "bias": torch.round(bias.double() * GRID / step).clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int32),
-            "multiplier": torch.round(rescale * 2.0**shift).to(torch.int32),
-            "shift": torch.tensor([shift], dtype=torch.int32),
-        }
-
-    @staticmethod
-    def reals(parts: Mapping[str, Tensor], unit: Tensor | float = 1.0) -> dict[str, Tensor]:
-        """The weight and bias that `integers` made ``parts`` of, but for their rounding."""
-        step = parts["multiplier"].double() * 2.0 ** -int(parts["shift"]) / unit
-        return {
-            "weight": (parts["weight"].double() * step[:, None, None, None]).float(),
-            "bias": (parts["bias"].double() * step / GRID).float(),
-        }
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Real-valued accumulators; the caller rounds them to its grid."""
-        step = self.steps()[:, None, None, None]
-        weight = round_through(self.weight / step) * step
-        return F.conv2d(x, weight, self.bias, padding=self.size // 2)
-
-
-def activate(x: Tensor) -> Tensor:
-    """Rectify, clip to [0, 255/16] and round to multiples of 1/16, gradient straight through the rounding."""
-    return round_through(x.clamp(0, ACTIVATION_MAX / GRID) * GRID) / GRID
-
-
-def hyper_input(z: Tensor) -> Tensor:
-    """The hyper-latent as the integer network sees it: multiples of 1/16 within +-255/16."""
-    return z.clamp(-ACTIVATION_MAX / GRID, ACTIVATION_MAX / GRID)
-
-
-def context_input(y: Tensor) -> Tensor:
-    """Latents as the integer network sees them: a quarter of their value, on the same grid."""
-    scaled = (y * (GRID / 4)).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
-    return floor_through(scaled + 0.5) / GRID
 
 
 class HyperEncoder(nn.Module):
@@ -256,7 +106,7 @@ class ContextPass(nn.Module):
             psi = torch.cat([psi, activate(self.context(context_input(known)))], dim=1)
         mean, scale = self.head(activate(self.second(activate(self.first(psi))))).chunk(2, dim=1)
         mean = round_through(mean.clamp(-MEAN_LIMIT / GRID, MEAN_LIMIT / GRID) * GRID) / GRID
-        return mean, _scale_index(scale * SCALE_UNIT)
+        return mean, nearest_index(scale * SCALE_UNIT)
 
 
 @dataclass(frozen=True)
@@ -317,7 +167,7 @@ class Prior(nn.Module):
         """Mean (in 1/16) and scale index of the hyper-latent for the band of each quality index."""
         band = torch.div(quality, QUALITIES // BANDS, rounding_mode="floor") * (QUALITIES // BANDS)
         mean = round_through(self.hyper_mean(band) * GRID) / GRID
-        return mean, _scale_index(self.hyper_index(band) * SCALES)
+        return mean, nearest_index(self.hyper_index(band) * SCALES)
 
     @torch.no_grad()
     def integers(self) -> dict[str, Tensor]:
@@ -407,11 +257,6 @@ class Prior(nn.Module):
         return PriorOutput(latent=known, bits=bits + hyper_bits, hyper_bits=hyper_bits)
 
 
-def _scale_index(index: Tensor) -> Tensor:
-    """The nearest scale index.  A scale that was certain of 0 hears of symbols that are not."""
-    return round_through(clip_through(index, 0.0, SCALES - 1.0, leak=1.0))
-
-
 def _anchors(banded: Tensor) -> Tensor:
     """The anchors [ANCHORS, channels] of a `QualityTable` with these values [BANDS, channels]."""
     bands = torch.arange(BANDS) * (QUALITIES // BANDS)
@@ -422,6 +267,3 @@ def _anchors(banded: Tensor) -> Tensor:
 def _sum(bits: Tensor, coded: Tensor | None) -> Tensor:
     """Per picture [n], over the positions that are coded."""
     return (bits if coded is None else bits * coded).flatten(1).sum(1)
-
-
-__all__ = ["ANCHORS", "BANDS", "GRID", "GROUPS", "Prior", "PriorOutput", "anchor_weights", "pass_masks"]
