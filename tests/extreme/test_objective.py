@@ -19,7 +19,14 @@ from ganic.errors import DataError, RecipeError
 from ganic.extreme.distortion import CHANCE, SPREAD, Distortion, DistortionWeights, regularity, unevenness
 from ganic.extreme.export import weights_of
 from ganic.extreme.model import Architecture
-from ganic.extreme.objective import TYPICAL, CompactSettings, GenerativeCompression, quality_for, trade_off
+from ganic.extreme.objective import (
+    FACTORS,
+    TYPICAL,
+    CompactSettings,
+    GenerativeCompression,
+    quality_for,
+    trade_off,
+)
 from ganic.extreme.recipe import build
 from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
@@ -253,6 +260,10 @@ def test_quality_follows_what_pictures_take(objective: Make) -> None:
     factor = game.asking.factor.item()
     game.after_step(0, {"codec/paid": 1e9})  # a batch of surprises moves little
     assert 0.9 * factor < game.asking.factor.item() < factor
+    for paid, end in ((0.0, FACTORS[1]), (3.0, FACTORS[0])):  # rates that no quality reaches
+        for _ in range(1000):
+            game.asking.hear(paid)
+        assert game.asking.factor.item() == pytest.approx(end)
 
 
 @pytest.mark.parametrize("stage", ["distortion", "joint"])

@@ -42,6 +42,9 @@ TYPICAL = 0.1
 PATIENCE = 0.02
 """How fast lambda follows: about a hundred batches."""
 
+FACTORS = 1e-3, 1e2
+"""How far it follows: rates that no quality reaches would lead it away for ever."""
+
 
 class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
@@ -265,7 +268,7 @@ class Asking(nn.Module):
     @torch.no_grad()
     def hear(self, paid: float) -> None:
         """``paid``: bits that a batch took over those that it was asked for, on average."""
-        self.factor *= math.exp(PATIENCE * (1 - min(paid, 3)))
+        self.factor.mul_(math.exp(PATIENCE * (1 - min(paid, 3)))).clamp_(*FACTORS)
 
 
 def random_quality(x: Tensor) -> Tensor:
