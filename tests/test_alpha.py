@@ -34,6 +34,13 @@ def test_constant_takes_two_bytes(value: int) -> None:
     assert (decoded.mode, decoded.size, decoded.getextrema()) == ("L", (300, 200), (value, value))
 
 
+def test_what_the_picture_has_besides_is_not_written_once_more() -> None:
+    plain = [alpha.encode(image) for image in (disc(), noise(64, 31))]
+    for image, expected in zip((disc(), noise(64, 31)), plain, strict=True):
+        image.info |= {"icc_profile": bytes(500), "exif": b"Exif\0\0" + bytes(50)}
+        assert alpha.encode(image) == expected and len(image.info) == 2
+
+
 @pytest.mark.parametrize(
     "image",
     [

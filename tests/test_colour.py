@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ganic.colour import UnsupportedPixels, to_rgb
+from ganic.images import read
 
 
 def pixels(image: Image.Image) -> list[tuple[int, ...]]:
@@ -59,6 +60,18 @@ def test_sixteen_bit_png_file() -> None:
     Image.fromarray(np.array([[0, 128, 129, 32768, 65406, 65535]], dtype=np.uint16)).save(out, "PNG")
     with Image.open(out) as image:
         assert [p[0] for p in pixels(convert(image))] == [0, 0, 1, 128, 254, 255]
+
+
+def test_twelve_bits_have_their_own_white() -> None:
+    """A TIFF file by hand: Pillow hands out 12-bit samples in 16 bits as they are."""
+    samples = b"\xff\xf0\x00\x80\x01\x23"  # 0xFFF, 0x000, 0x800, 0x123
+    entries = [(256, 3, 4), (257, 3, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    entries += [(278, 3, 1), (279, 4, len(samples))]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    body = samples + struct.pack("<H", len(entries)) + tags + bytes(4)
+    file = struct.pack("<2sHI", b"II", 42, 8 + len(samples)) + body
+    grey = np.asarray(read(file).image)[0, :, 0]
+    assert grey.tolist() == [255, 0, 128, round(0x123 * 255 / 4095)]
 
 
 def test_large_sixteen_bit_picture_goes_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pytest
 
 from ganic.errors import InputError, OutputError
-from ganic.files import write_atomic
+from ganic.files import is_stream, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -192,3 +192,18 @@ def test_devices_and_pipes_are_written_directly(tmp_path: Path) -> None:
     write_atomic(fifo, b"through the pipe")
     reader.join()
     assert got == [b"through the pipe"] and names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are Linux's")
+def test_an_open_file_of_the_process_is_written_where_it_stands(tmp_path: Path) -> None:
+    into, out = os.pipe()
+    assert is_stream(f"/dev/fd/{out}") and not is_stream(tmp_path) and not is_stream(tmp_path / "new")
+    write_atomic(f"/dev/fd/{out}", lambda file: file.seek(2) and file.write(b"seeks"))  # pipes cannot
+    os.close(out)
+    with os.fdopen(into, "rb") as pipe:
+        assert pipe.read() == b"\0\0seeks"
+    with (tmp_path / "log").open("w+b") as log:
+        log.write(b"before, ")
+        log.flush()
+        write_atomic(f"/dev/fd/{log.fileno()}", b"after")
+    assert (tmp_path / "log").read_bytes() == b"before, after"  # the same file, nothing of it lost

@@ -33,6 +33,8 @@ def encode(alpha: Image.Image) -> bytes:
     """The data of an ALPH box for ``alpha``, mode L. Raises ValueError for any other mode."""
     if alpha.mode != "L":
         raise ValueError(f"alpha is of mode L, not {alpha.mode}")
+    alpha = alpha._new(alpha.im)  # the same pixels
+    alpha.info = {}  # a channel has its picture's profile, which would be written once more
     levels = {value for value, count in enumerate(alpha.histogram()) if count}
     if len(levels) == 1:
         return bytes([CONSTANT, *levels])

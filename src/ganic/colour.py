@@ -6,7 +6,8 @@ What happens to each mode:
     P, PA                     through the palette
     1, L, LA, La              the grey value three times
     I;16*, I                  16-bit grey, rounded: (v + 128) // 257, so that 0 -> 0 and 65535 -> 255; mode I
-                              with values outside 0..65535 has no defined scale and is refused
+                              with values outside 0..65535 has no defined scale and is refused; 12-bit grey
+                              (TIFF), which Pillow hands out in 16 bits unscaled, by its own white, 4095
     CMYK                      through its own profile to sRGB; without one, R = (255-C)(255-K)/255 as Pillow
                               does (Pillow has undone Adobe's inversion by then)
     YCbCr, HSV                Pillow's formulas (YCbCr is JPEG's, full range)
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-__all__ = ["UnsupportedPixels", "to_rgb"]
+__all__ = ["UnsupportedPixels", "to_rgb", "white_of"]
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _BAND_PIXELS = 4_000_000
@@ -41,8 +42,18 @@ class UnsupportedPixels(ValueError):
     """The samples have no defined meaning as colours; the message says why and what to do."""
 
 
-def to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Image | None, bytes | None]:
-    """Convert a loaded picture of any mode.
+def white_of(image: Image.Image) -> int:
+    """The largest sample of a picture of 16-bit grey, before it is loaded: 65535, or 4095 of 12 bits."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else None
+    raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
+    return 4095 if isinstance(raw_mode, str) and raw_mode.startswith("I;12") else 65535
+
+
+def to_rgb(
+    image: Image.Image, icc: bytes | None, *, white: int = 65535
+) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+    """Convert a loaded picture of any mode; ``white``: see `white_of`.
 
     Returns the pixels (mode RGB; the same object if it was RGB already), the alpha channel (mode L, or None
     if the picture is opaque everywhere) and the profile that describes the returned pixels.
@@ -59,7 +70,7 @@ def to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Im
 
     if image.mode in ("1", "L", "LA") or image.mode in _SIXTEEN_BIT:
         curve = _grey_to_srgb(icc) if icc and space == "GRAY" else None
-        grey = _grey(image)
+        grey = _grey(image, white)
         rgb = (grey.point(curve) if curve else grey).convert("RGB")
     elif image.mode == "CMYK" and icc and space == "CMYK":
         rgb = _to_srgb(image, icc, ImageCms.Flags.HIGHRESPRECALC)
@@ -115,14 +126,16 @@ def _keyed(image: Image.Image, key: object) -> Image.Image:
 # --- grey
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def _grey(image: Image.Image, white: int) -> Image.Image:
     if image.mode in _SIXTEEN_BIT:
         low, high = image.getextrema() if image.mode == "I" else (0, 65535)
         if not 0 <= _number(low) <= _number(high) <= 65535:
             raise UnsupportedPixels(
                 f"has integer samples from {low} to {high}, over 16 bits; convert it to 8 or 16 bits"
             )
-        return _by_bands(image, lambda band: ((band.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        return _by_bands(
+            image, lambda band: ((band.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+        )
     return image.getchannel("L") if image.mode == "LA" else image.convert("L")
 
 

@@ -8,6 +8,7 @@ contents and the temporary file is removed.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import BinaryIO
 
 from ganic.errors import OutputError
 
-__all__ = ["write_atomic"]
+__all__ = ["is_stream", "write_atomic"]
 
 Writer = Callable[[BinaryIO], object]
 
@@ -33,12 +34,21 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | Writer, *, overwrit
       Without ``overwrite`` a file that another process creates meanwhile is not replaced either (where the
       file system has hard links).
     - A symbolic link is followed: the file it points at is replaced and the link stays.
-    - A device or a pipe (``/dev/null``, ``/dev/stdout``) cannot be renamed over and is written directly.
+    - A device, a pipe or an open file of the process (``/dev/null``, ``/dev/stdout``, ``/dev/fd/63``) cannot
+      be renamed over and is written directly.
 
     Raises OutputError for everything the file system refuses. An exception of the writer function other than
     OSError passes through unchanged.
     """
     shown = os.fspath(path)
+    if is_stream(path):
+        try:
+            # Appended, for what /dev/stdout stands for may be a file that has something in it already.
+            with Path(path).open("ab") as file:
+                _fill(file, data)
+        except OSError as error:
+            raise OutputError(f"{shown}: cannot be written: {_reason(error)}") from error
+        return
     try:
         # strict=False: a dangling link resolves to the file that it would create.
         target = Path(path).resolve()
@@ -48,13 +58,6 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | Writer, *, overwrit
 
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise OutputError(f"{shown}: is a folder; name a file in it")
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        try:
-            with target.open("wb") as file:
-                _fill(file, data)
-        except OSError as error:
-            raise OutputError(f"{shown}: cannot be written: {_reason(error)}") from error
-        return
     if status is not None and not overwrite:
         raise OutputError(f"{shown}: exists already; use -f (overwrite=True) to replace it")
     if status is not None and not os.access(target, os.W_OK, effective_ids=_EFFECTIVE):
@@ -88,11 +91,25 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | Writer, *, overwrit
             temporary.unlink(missing_ok=True)
 
 
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a device, a pipe, or an open file of this process: nothing that could be replaced."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # not there, or not a name
+        return False
+    of_process = os.fspath(Path(path).absolute()).startswith(("/dev/fd/", "/dev/std", "/proc/"))
+    return not stat.S_ISDIR(mode) and (of_process or not stat.S_ISREG(mode))
+
+
 def _fill(file: BinaryIO, data: bytes | Writer) -> None:
-    if callable(data):
+    if not callable(data):
+        file.write(data)
+    elif file.seekable():
         data(file)
     else:
-        file.write(data)
+        whole = io.BytesIO()
+        data(whole)
+        file.write(whole.getbuffer())
 
 
 def _move(temporary: Path, target: Path, overwrite: bool) -> None:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from ganic.bitstream import MAGIC, MAX_PIXELS, MAX_SIDE
-from ganic.colour import UnsupportedPixels, to_rgb
+from ganic.colour import UnsupportedPixels, to_rgb, white_of
 from ganic.errors import InputError
 from ganic.files import write_atomic
 
@@ -266,6 +266,7 @@ def _convert(image: Image.Image, name: str, *, detach: bool) -> Picture:
     _check_size(image, name)
     kind = getattr(image, "format", None) or "image"
     try:
+        white = white_of(image)
         image.load()
         orientation, exif = _orientation(image), _exif(image)
         xmp = clean_xmp(image.info.get("xmp"))
@@ -275,7 +276,7 @@ def _convert(image: Image.Image, name: str, *, detach: bool) -> Picture:
             image = image._new(image.im)
         if orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[orientation])
-        rgb, alpha, icc = to_rgb(image, icc)
+        rgb, alpha, icc = to_rgb(image, icc, white=white)
         return Picture(rgb, alpha, icc, exif, xmp)
     except Exception as error:
         # Pillow's plugins raise nearly everything on damaged data, from OSError to KeyError to zlib.error.

@@ -39,7 +39,7 @@ EXTENSION = ".ganic"
 MIME = "image/x-ganic"
 
 _OPTIONS = (
-    *("quality", "rate", "target_bpp", "target_size", "model"),
+    *("quality", "rate", "target_bpp", "target_size", "model", "precision"),
     *("labels", "keep", "drop", "keep_boxes", "keep_mask", "simplify_labels"),
     *("background", "segmenter", "label_format"),
 )

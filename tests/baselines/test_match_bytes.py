@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganic.baselines import Baseline, match_bytes
-from ganic.errors import UsageError
+from ganic.baselines import Baseline, available, match_bytes
+from ganic.errors import InputError, UsageError
 
 IMAGE = Image.new("RGB", (1, 1))
 
@@ -63,3 +63,10 @@ def test_files_are_shared_between_searches_on_one_picture() -> None:
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError):
         match_bytes(ladder([1])[0], IMAGE, 0)
+
+
+def test_a_picture_that_a_codec_has_no_file_for() -> None:
+    """WebP's sides have 14 bits."""
+    webp = next(baseline for baseline in available() if baseline.name == "webp")
+    with pytest.raises(InputError, match="WebP: cannot code 17000x1 pixels .*; leave it out"):
+        match_bytes(webp, Image.new("RGB", (17000, 1)), 100)

@@ -214,7 +214,23 @@ def test_compare_draws_a_figure(run: Run, picture: Path) -> None:
     assert run(*arguments, "-o", "figure.webp").exit_code == 0
     for wrong in (("-o", "page.html", "--crop", "0,0,9,9"), ("-o", "a.png", "--crop", "100,0,900,9")):
         assert run(*arguments, *wrong).exit_code == 2
-    assert not list(Path().glob("a.png")) and not list(Path().glob("page.html"))
+    for wrong in ("-", "page.jpg", "page"):
+        refused = run(*arguments, "-o", wrong)
+        assert refused.exit_code == 2 and "neither a page" in refused.stderr
+    assert {path.name for path in Path().iterdir()} == {"photo.png", "figure.png", "figure.webp"}
+
+
+def test_compare_measures_what_it_shows_and_leaves_out_who_cannot(run: Run) -> None:
+    Image.new("RGB", (16400, 16), "white").save("strip.png")
+    arguments = ("compare", "strip.png", "--model", "tiny", "--quality", "60", "--json")
+    result = run(*arguments, "--against", "webp,jpeg")
+    assert result.exit_code == 0, result.stderr
+    assert "left out: WebP: cannot code 16400x16 pixels" in result.stderr
+    ours, jpeg = map(json.loads, result.stdout.splitlines())
+    assert ours["measured"] == [8192, 16] and jpeg["codec"] == "JPEG"
+    assert jpeg["psnr"] == "inf"  # white is white; JSON has no infinity
+    text = Path("strip-compare.html").read_text(encoding="utf-8")
+    assert "Shown and measured is the middle 8192x16 pixels; bytes are those of the whole file." in text
 
 
 def test_a_model_that_no_folder_has_is_given_by_path(
@@ -231,6 +247,8 @@ def test_a_model_that_no_folder_has_is_given_by_path(
     assert other.exit_code == 3 and "made with model" in other.stderr and not Path("y.png").exists()
     made = run("compare", "photo.png", "--model", tiny, "--quality", "60", "--against", "jpeg")
     assert made.exit_code == 0, made.stderr
+    taken = ("compare", "photo.png", "photo.ganic", "--against", "jpeg", "-f")
+    assert run(*taken).exit_code == 3 and run(*taken, "--model", tiny).exit_code == 0
 
 
 def test_compare_takes_a_file_as_it_is(run: Run, picture: Path) -> None:

@@ -12,9 +12,26 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ganic.baselines.baseline import Baseline, Decoder, Encoded, Encoder, match_bytes, match_or_smallest
+from ganic.baselines.baseline import (
+    Baseline,
+    Decoder,
+    Encoded,
+    Encoder,
+    file_of,
+    match_bytes,
+    match_or_smallest,
+)
 
-__all__ = ["Baseline", "Decoder", "Encoded", "Encoder", "available", "match_bytes", "match_or_smallest"]
+__all__ = [
+    "Baseline",
+    "Decoder",
+    "Encoded",
+    "Encoder",
+    "available",
+    "file_of",
+    "match_bytes",
+    "match_or_smallest",
+]
 
 
 def available() -> tuple[Baseline, ...]:

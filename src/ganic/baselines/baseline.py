@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganic.errors import UsageError
+from ganic.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,6 +46,19 @@ class Encoded:
     quality: int
 
 
+def file_of(baseline: Baseline, image: Image.Image, quality: int) -> bytes:
+    """One file.  Raises InputError for a picture that the baseline has no file for: WebP's have 16383 pixels
+    a side at most, HEVC's no extreme shapes.
+    """
+    try:
+        return baseline.encode(image, quality)
+    except (ValueError, RuntimeError, OSError) as error:
+        size = f"{image.width}x{image.height}"
+        raise InputError(
+            f"{baseline.title}: cannot code {size} pixels ({error}); leave it out, or cut the picture"
+        ) from error
+
+
 def match_bytes(
     baseline: Baseline,
     image: Image.Image,
@@ -59,7 +72,7 @@ def match_bytes(
     above it are tried too, again from every better one found. `tried` (quality -> file) carries files between
     searches on the same picture, so several limits cost little more than one.
 
-    Raises UsageError for a limit that is not positive.
+    Raises UsageError for a limit that is not positive, InputError as `file_of` does.
     """
     if max_bytes < 1:
         raise UsageError(f"max_bytes: {max_bytes}; pass a positive number of bytes")
@@ -69,7 +82,7 @@ def match_bytes(
     def fits(index: int) -> bool:
         quality = qualities[index]
         if quality not in files:
-            files[quality] = baseline.encode(image, quality)
+            files[quality] = file_of(baseline, image, quality)
         return len(files[quality]) <= max_bytes
 
     best, above = -1, len(qualities)

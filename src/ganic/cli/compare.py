@@ -15,6 +15,7 @@ import click
 from ganic import __version__
 from ganic.cli import jobs, options
 from ganic.cli.table import table
+from ganic.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 AGAINST = ("avif", "heic", "webp", "jpeg")
 
 
+PAGES = frozenset({".html", ".htm"})
 FIGURES = {".png": "PNG", ".webp": "WEBP"}
-"""What is a figure by its name, else it is a page."""
 FIGURE_SIDE = 320
 """Of what a figure shows unless --crop says so, in pixels."""
 FIGURE_COLUMNS = 3
+
+
+def _check_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    if name is not None and Path(name).suffix.lower() not in PAGES | FIGURES.keys():
+        raise click.BadParameter(f"{name}: is neither a page (.html) nor a figure (.png, .webp).")
+    return name
 
 
 @click.command("compare", short_help="Compare with other codecs, on one HTML page.")
@@ -43,6 +50,7 @@ FIGURE_COLUMNS = 3
     "-o",
     "--output",
     metavar="FILE",
+    callback=_check_name,
     help="A page (.html) or a figure (.png, .webp).  [PICTURE-compare.html beside the picture]",
 )
 @click.option(
@@ -62,7 +70,7 @@ FIGURE_COLUMNS = 3
 )
 @options.rate_options
 @click.option("--fidelity", type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help="As in decode.")
-@options.model_option
+@click.option("--model", help="As in encode; with FILE.ganic as in decode.")
 @options.precision_option
 @click.option("--json", "as_json", is_flag=True, help="The numbers as JSON on stdout, one object per codec.")
 @click.option("-q", "--quiet", is_flag=True, help="No table.")
@@ -79,7 +87,7 @@ def command(
     target_bpp: float | None,
     target_size: int | None,
     fidelity: float,
-    model: str,
+    model: str | None,
     precision: str,
     as_json: bool,
     quiet: bool,
@@ -103,11 +111,12 @@ def command(
     from ganic import _api, images
 
     picture = images.read(original)
+    box = _figure_box(picture.image.size, crop[0] if crop else None)
     if coded is None:
         bare = dataclasses.replace(picture, alpha=None, icc=None, exif=None, xmp=None)
         data = _api.encode(
             bare,
-            model=model,
+            model=model or "photo",
             quality=chosen.quality,
             rate=chosen.name,
             target_bpp=chosen.bpp,
@@ -118,7 +127,7 @@ def command(
         data = jobs.read(coded)
     decoded = _api.decode(
         data,
-        model=model if coded is None else None,
+        model=model,
         fidelity=fidelity,
         precision=cast("Precision", precision),
     ).convert("RGB")
@@ -129,7 +138,7 @@ def command(
     if kind is None:
         made = _page(original, picture, codings, found).encode()
     else:
-        made = _figure(picture.image, codings, crop[0] if crop else None, kind)
+        made = _figure(picture.image, codings, box, kind)
     jobs.write(job, made, force)
     _report(page, picture, codings, as_json, quiet)
 
@@ -164,8 +173,11 @@ def _codings(
         values = dataclasses.asdict(measure(part, picture.crop(box), network=network))
         return Coding(name, picture, size, values, note)
 
-    def best_file(rival: Baseline) -> bytes:
-        return match_or_smallest(rival, original, len(data)).data
+    def best_file(rival: Baseline) -> bytes | InputError:
+        try:
+            return match_or_smallest(rival, original, len(data)).data
+        except InputError as error:
+            return error
 
     if not quiet:
         titles = ", ".join(rival.title for rival in rivals)
@@ -174,6 +186,9 @@ def _codings(
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the libraries work outside Python's lock
         files = list(pool.map(best_file, rivals))
     for rival, file in zip(rivals, files, strict=True):
+        if isinstance(file, InputError):
+            click.echo(f"left out: {file}", err=True)
+            continue
         over = len(file) / len(data)
         note = f"its smallest file, {over:.2f}x the bytes" if over > 1 else ""
         codings.append(coding(rival.title, rival.decode(file), len(file), note))
@@ -206,21 +221,27 @@ def _page(original: str, picture: Picture, codings: list[Coding], found: Info) -
         "the best picture of each codec in that many bytes.",
         remarks=remarks,
         footnote=f"Made by ganic {__version__}, model {found.model or 'by path'} ({found.model_id}).",
+        measured="shown",
     )
 
 
-def _figure(original: Image.Image, codings: list[Coding], crop: Box | None, kind: str) -> bytes:
-    """The same part of every picture, as a picture file; raises click.UsageError for a box outside."""
-    from ganic.pages.figure import Panel, figure
-
-    width, height = original.size
+def _figure_box(size: tuple[int, int], crop: Box | None) -> tuple[int, int, int, int]:
+    """What a figure shows, as Pillow's crop box; raises click.UsageError for a box outside."""
+    width, height = size
     if crop is None:
         w, h = min(FIGURE_SIDE, width), min(FIGURE_SIDE, height)
         crop = ((width - w) // 2, (height - h) // 2, w, h)
     x, y, w, h = crop
     if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
         raise click.UsageError(f"--crop {x},{y},{w},{h}: is not within the picture's {width}x{height}.")
-    box = (x, y, x + w, y + h)
+    return (x, y, x + w, y + h)
+
+
+def _figure(original: Image.Image, codings: list[Coding], box: tuple[int, int, int, int], kind: str) -> bytes:
+    """The same part of every picture, as a picture file."""
+    from ganic.pages.figure import Panel, figure
+
+    width, height = original.size
     panels = [Panel("Original", f"{width} x {height}", original.crop(box))]
     for coding in codings:
         note = coding.note or f"{8 * coding.bytes / (width * height):.3f} bits per pixel"
@@ -231,7 +252,12 @@ def _figure(original: Image.Image, codings: list[Coding], crop: Box | None, kind
 
 
 def _report(page: str, picture: Picture, codings: list[Coding], as_json: bool, quiet: bool) -> None:
+    from ganic.evaluation.store import jsonable
+    from ganic.pages.comparison import window
+
     pixels = picture.width * picture.height
+    left, top, right, bottom = window(picture.width, picture.height)
+    measured = right - left, bottom - top
     if as_json:
         for coding in codings:
             numbers: dict[str, object] = {
@@ -239,7 +265,8 @@ def _report(page: str, picture: Picture, codings: list[Coding], as_json: bool, q
                 "bytes": coding.bytes,
                 "bpp": 8 * coding.bytes / pixels,
             }
-            click.echo(json.dumps(numbers | dict(coding.values) | {"note": coding.note}))
+            numbers |= dict(coding.values) | {"measured": list(measured), "note": coding.note}
+            click.echo(json.dumps(jsonable(numbers)))
     elif not quiet:
         rows: list[tuple[str, ...]] = [("CODEC", "BYTES", "BPP", "PERCEPTUAL", "MS-SSIM", "PSNR dB", "")]
         for coding in codings:
@@ -256,6 +283,8 @@ def _report(page: str, picture: Picture, codings: list[Coding], as_json: bool, q
                 )
             )
         click.echo(table(rows, right=range(1, 6)))
+        if measured != picture.image.size:
+            click.echo(f"measured: the middle {measured[0]}x{measured[1]} pixels", err=True)
     click.echo(f"wrote {page} ({Path(page).stat().st_size / 1e6:.1f} MB)", err=True)
 
 

@@ -64,7 +64,7 @@ def command(
     from ganic.cli import picture_files
 
     kinds = {
-        job.target: picture_files.kind_of(extension if job.target == jobs.STDIO else job.target)
+        job.target: picture_files.kind_of(job.target if Path(job.target).suffix else extension)
         for job in work
     }
 

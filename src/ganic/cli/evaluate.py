@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -88,6 +89,8 @@ def command(
     evaluation that was interrupted goes on, and one with another opponent adds only that.
     """
     points = _points(bpp, quality)
+    if find_spec("matplotlib") is None:  # said before the work, not after it
+        raise click.UsageError("plots need matplotlib; pip install 'ganic[baselines]'")
     if floor and quality is not None:
         raise click.UsageError("--floor is for rate points in bits per pixel; leave out --quality.")
 
@@ -170,9 +173,11 @@ class _Ours:
     def encode(self, image: Image.Image) -> bytes:
         if self.point.bpp is None:
             return self.codec.encode(image, quality=cast("float", self.point.quality) / 100)
-        size = int(self.point.bpp * image.width * image.height / 8)
+        size = max(1, int(self.point.bpp * image.width * image.height / 8))
         if self.floor:
-            size = max(size, len(self.floor.encode(image, self.floor.qualities[0])))
+            from ganic.baselines import file_of
+
+            size = max(size, len(file_of(self.floor, image, self.floor.qualities[0])))
         try:
             return self.codec.encode(image, target_bytes=size)
         except TargetError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganic.cli import options
+from ganic.cli import jobs, options
 from ganic.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _row_option(name: str, help: str) -> Callable[[options.F], options.F]:
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("-o", "--output", metavar="FILE", help="All cells as JSON, written after each.")
+@click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @options.debug_option
 def command(
@@ -77,6 +78,7 @@ def command(
     statistics: str | None,
     device: str,
     output: str | None,
+    force: bool,
     quiet: bool,
 ) -> None:
     """Frechet distances between real pictures and generated JPEG files.
@@ -88,6 +90,9 @@ def command(
     A row of the paper's may have several models: those with qualities before a = are for these, as in
     --proposed 100=A --proposed B.
     """
+    if output:
+        jobs.check_target(jobs.Job(data, output), force)
+
     from ganic.jpeg import datasets, evaluate, table
     from ganic.jpeg.remembered import remembered
     from ganic.jpeg.sampling import Subsampling
@@ -136,7 +141,8 @@ def command(
                 "real": len(real),
                 "cells": [*map(asdict, results)],
             }
-            Path(output).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(record, indent=1) + "\n"
+            jobs.write(jobs.Job(data, output), text.encode(), force or len(results) > 1)
         if not quiet:
             click.echo(
                 f"{cell.method}, {cell.subsampling}, quality {cell.quality}: {cell.distance:.3f}, "

@@ -15,7 +15,7 @@ import click
 from ganic._api import read_file
 from ganic.bitstream import MAX_FILE_BYTES
 from ganic.errors import OutputError
-from ganic.files import write_atomic
+from ganic.files import is_stream, write_atomic
 
 STDIO = "-"
 
@@ -116,7 +116,9 @@ def check_target(job: Job, force: bool) -> None:
     """Raises OutputError before the work is done that could not be written afterwards."""
     if job.taken_by is not None:
         raise OutputError(f"{job.source}: {job.target} is for {job.taken_by} already; name another with -o")
-    if job.target != STDIO and not force and os.path.lexists(job.target):
+    if job.target == STDIO or force or is_stream(job.target):
+        return
+    if os.path.lexists(job.target):
         raise OutputError(f"{job.target}: exists already; replace it with -f, or name another with -o")
 
 
@@ -152,7 +154,7 @@ def read(source: str) -> bytes:
 
 def shown(name: str) -> str:
     """What messages call an input or output."""
-    return "standard input" if name == STDIO else name
+    return "standard input" if name == STDIO else click.format_filename(name)
 
 
 def arrow(job: Job) -> str:
@@ -160,7 +162,7 @@ def arrow(job: Job) -> str:
     if job.target == STDIO:
         return shown(job.source)
     same = Path(job.source).parent == Path(job.target).parent
-    return f"{shown(job.source)} -> {Path(job.target).name if same else job.target}"
+    return f"{shown(job.source)} -> {click.format_filename(Path(job.target).name if same else job.target)}"
 
 
 def is_ganic(path: Path) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ganic.allocator import keep_freed_memory
-from ganic.cli import options
+from ganic.cli import jobs, options
 from ganic.cli.progress import bar
-from ganic.errors import OutputError, UsageError
+from ganic.errors import UsageError
 
 if TYPE_CHECKING:
     from ganic.ganz.budget import Progress
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 @click.option("--restarts", default=1, show_default=True, help="Starting points, of a random layer.")
 @click.option("--seed", default=0, show_default=True, help="Of measurements, layer and start.")
 @click.option("--no-baseline", is_flag=True, help="Leave out FISTA in wavelets.")
-@click.option("-o", "--output", metavar="FILE", help="Original, recovery and baseline side by side.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Original, recovery and baseline side by side, as a picture."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
@@ -86,15 +88,17 @@ def command(
 
     import torch
 
-    from ganic.files import write_atomic
+    from ganic.cli import picture_files
     from ganic.ganz import experiments
     from ganic.ganz.budget import Settings
     from ganic.ganz.model import load
     from ganic.ganz.pictures import load as load_pictures
     from ganic.ganz.pictures import to_image
 
-    if output is not None and not force and Path(output).exists():
-        raise OutputError(f"{output}: exists already; replace it with -f, or name another with -o")
+    job, kind_of_file = jobs.Job(picture, output or jobs.STDIO), ""
+    if output is not None:
+        kind_of_file = picture_files.kind_of(output)
+        jobs.check_target(job, force)
     keep_freed_memory()
     loaded = load(model)
     truth = load_pictures(Path(picture), loaded.size, how="resize").values[:1]
@@ -136,7 +140,8 @@ def command(
         record["fista_psnr"] = round(baseline.mean, 3)
         line += f", FISTA {baseline.mean:.2f} dB"
     if output is not None:
-        image = to_image(torch.cat(shown, dim=2))
-        write_atomic(output, lambda file: image.save(file, "PNG"), overwrite=force)
         record["output"] = output
     click.echo(json.dumps(record) if as_json else line)
+    if output is not None:
+        image = to_image(torch.cat(shown, dim=2))
+        jobs.write(job, lambda file: picture_files.save(image, file, kind_of_file, output), force)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ganic.baselines import Baseline, match_or_smallest
-from ganic.errors import DataError, UsageError
+from ganic.errors import DataError, InputError, UsageError
 from ganic.evaluation.instruments import Instruments
 from ganic.evaluation.results import Codec, Evaluation, Measurement, SetDistance, SetResult, summarise
 from ganic.evaluation.store import Store, digest
@@ -259,7 +259,10 @@ class _Picture:
         if kept is not None:
             return kept
         tried = self.tried[baseline.name]
-        encoded = match_or_smallest(baseline, self.original, limit, tried=tried)
+        try:
+            encoded = match_or_smallest(baseline, self.original, limit, tried=tried)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
         decoded = baseline.decode(encoded.data)
         return self._keep(rate, opponent.key, request, encoded.data, limit, encoded.quality, decoded)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from typing import Literal
 
 from PIL import Image
 
@@ -63,10 +64,12 @@ def page(
     lead: str = "",
     remarks: Sequence[str] = (),
     footnote: str = "",
+    measured: Literal["whole", "shown"] = "whole",
 ) -> str:
     """The HTML text; every argument is plain text. First shown are the first two codings, left and right.
 
     All pictures have the size of the original. Nothing in the file refers to anything outside it.
+    ``measured``: what the codings' values are of, whole pictures or the `window` that is shown.
     """
     box = window(*original.picture.size)
     shown = (box[2] - box[0], box[3] - box[1])
@@ -88,10 +91,12 @@ def page(
         "pictures": described,
     }
     if shown != original.picture.size:
-        remarks = [
-            *remarks,
-            f"Shown is the middle {shown[0]}x{shown[1]} pixels; all numbers are of the whole picture.",
-        ]
+        middle = f"the middle {shown[0]}x{shown[1]} pixels"
+        said = {
+            "whole": f"Shown is {middle}; all numbers are of the whole picture.",
+            "shown": f"Shown and measured is {middle}; bytes are those of the whole file.",
+        }
+        remarks = [*remarks, said[measured]]
     parts = {
         "title": escape(title),
         "lead": escape(lead),
