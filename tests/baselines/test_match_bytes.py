@@ -68,5 +68,5 @@ def test_a_limit_of_nothing_is_refused() -> None:
 def test_a_picture_that_a_codec_has_no_file_for() -> None:
     """WebP's sides have 14 bits."""
     webp = next(baseline for baseline in available() if baseline.name == "webp")
-    with pytest.raises(InputError, match="WebP: cannot code 17000x1 pixels .*; leave it out"):
+    with pytest.raises(InputError, match=r"WebP: cannot code 17000x1 pixels .*; leave it out"):
         match_bytes(webp, Image.new("RGB", (17000, 1)), 100)

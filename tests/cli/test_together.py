@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,26 @@ def test_a_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert ganic.decode(data, model=TINY).size == (32, 32)
     result = run("encode", "pictures/0.png", "--model", TINY, "--keep-box", "1,1,4,4")
     assert result.exit_code == 2 and "regions: a GANZ model" in result.stderr
+
+
+def test_an_interrupted_search_keeps_its_files_and_begins_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def bar(*_: object, **__: object) -> Iterator[Callable[[int, str], None]]:
+        def show(step: int, text: str) -> None:
+            if step == 2:
+                raise KeyboardInterrupt
+
+        yield show
+
+    monkeypatch.setattr("ganic.cli.encode.bar", bar)
+    monkeypatch.setattr("ganic.cli.together.PIXELS", 1)
+    Path("faces").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32), "red").save(f"faces/{name}.png")
+    result = run("encode", "-r", "faces", "-o", "small", "--model", TINY, "--steps", "50")
+    assert result.exit_code == 130 and result.stderr.endswith("ganic: interrupted\n")
+    assert [path.name for path in Path("small").iterdir()] == ["a.ganic"]
+    result = run("encode", "faces/b.png", "--model", TINY, "--steps", "50")
+    assert result.exit_code == 130 and Path("faces/b.ganic").is_file()

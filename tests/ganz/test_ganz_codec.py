@@ -211,13 +211,18 @@ def test_progress_and_interruption(codec: Codec, picture: Image.Image) -> None:
         if progress.step == 4:
             raise KeyboardInterrupt
 
-    data = codec.encode(picture, target_bytes=120, steps=500, report=report)
-    assert len(seen) == 4 and len(data) <= 120
+    stops: list[int] = []
+    kept = {"report": report, "on_interrupt": lambda: stops.append(len(seen))}
+    data = codec.encode(picture, target_bytes=120, steps=500, **kept)
+    assert len(seen) == 4 and len(data) <= 120 and stops == [4]
     assert 0 < float(seen[-1].best[0]) < 1 and codec.decode(data).size == picture.size
     bare = Codec(replace(codec.model, encoder=None), precision="fp32")
     seen.clear()
-    data = bare.encode(picture, target_bytes=120, steps=500, report=report)
-    assert len(seen) == 4 and len(data) <= 120
+    data = bare.encode(picture, target_bytes=120, steps=500, **kept)
+    assert len(seen) == 4 and len(data) <= 120 and stops == [4, 4]
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):  # of who does not ask for what there is
+        codec.encode(picture, target_bytes=120, steps=500, report=report)
 
 
 def test_a_time_budget(codec: Codec, picture: Image.Image) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -120,13 +121,20 @@ def command(
         return Made(picture, data, time.perf_counter() - started)
 
     make: Callable[[Job], Made] = code
+    interruption = Event()  # of a search, whose best so far is kept
     if searches:
         from ganic.ganz.codec import NO_REGIONS
 
         if matters.is_said:
             raise UsageError(NO_REGIONS)
         silent = quiet or as_json
-        make = Together(work, read, lambda several: _search(codec, several, amount, budget, silent=silent))
+
+        def search(pictures: Sequence[Picture]) -> list[bytes]:
+            if interruption.is_set():
+                raise KeyboardInterrupt
+            return _search(codec, pictures, amount, budget, interruption.set, silent=silent)
+
+        make = Together(work, read, search)
 
     def encode(job: Job) -> Done:
         made = make(job)
@@ -134,6 +142,8 @@ def command(
         return _done(job, made, found, verbose)
 
     run(work, encode, Status(as_json, quiet), name=lambda job: jobs.shown(job.source), verb="encoding")
+    if interruption.is_set():
+        raise KeyboardInterrupt
 
 
 def _read(source: str, strip: bool) -> Picture:
@@ -151,6 +161,7 @@ def _search(
     pictures: Sequence[Picture],
     amount: Mapping[str, Any],
     budget: Mapping[str, float],
+    on_interrupt: Callable[[], None],
     *,
     silent: bool,
 ) -> list[bytes]:
@@ -168,7 +179,9 @@ def _search(
             if show is not None:
                 show(progress.step, f"searching, {psnr:.2f} dB")
 
-        return cast(Codec, codec).encode_many(pictures, steps=steps, seconds=seconds, report=report, **amount)
+        return cast(Codec, codec).encode_many(
+            pictures, steps=steps, seconds=seconds, report=report, on_interrupt=on_interrupt, **amount
+        )
 
 
 def _labels_for(labels: str, source: str) -> str:

@@ -7,7 +7,7 @@ integers, which are the same everywhere, and runs the generator once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,6 +106,7 @@ class Codec:
         ratio: float = 50.0,
         seed: int = 0,
         fit: Fit | Literal["auto"] = "auto",
+        on_interrupt: Callable[[], None] | None = None,
     ) -> list[bytes]:
         """Compress pictures together, one file each; a picture's file does not depend on the others.
 
@@ -119,11 +120,12 @@ class Codec:
             target_bytes: size of the whole file, not to be exceeded.
             steps: gradients per picture; 0 takes what the encoder says.
             seconds: a limit of time, for all pictures together.
-            report: called after every step, with mean squared errors.  Ctrl-C ends the search, and the best
-                so far is what is written.
+            report: called after every step, with mean squared errors.
             first_layer: "auto" is the learned basis where the model has one, else a structured random layer.
             ratio, seed: of a random first layer.
             fit: how pictures of other sizes than the model's are treated; "auto" is the model's own choice.
+            on_interrupt: called where Ctrl-C has ended the search; what it had found by then is returned.
+                Without it KeyboardInterrupt is raised.
 
         Raises:
             UsageError: arguments contradict each other or are out of range.
@@ -145,7 +147,14 @@ class Codec:
         jobs = [self._job(images.read(source), fit, amount) for source in sources]
         if amount.is_goal:
             jobs = [encoding.feasible(job) for job in jobs]
-        return encoding.run(jobs) if jobs else []
+        if not jobs:
+            return []
+        files, stopped = encoding.run(jobs)
+        if stopped:
+            if on_interrupt is None:
+                raise KeyboardInterrupt
+            on_interrupt()
+        return files
 
     def _job(self, picture: images.Picture, fit: Fit | Literal["auto"], amount: Amount) -> Job:
         config = self.model.config

@@ -77,13 +77,13 @@ class Encoding:
         """The first layer of all jobs; a dense one takes a second to make.  Raises UsageError."""
         return layer_of(self.model, self.head)
 
-    def run(self, jobs: Sequence[Job]) -> list[bytes]:
-        """One file per job.  Raises TargetError, TrainingError."""
+    def run(self, jobs: Sequence[Job]) -> tuple[list[bytes], bool]:
+        """One file per job, and whether Ctrl-C ended the search early.  Raises TargetError, TrainingError."""
         begun = self.begin(jobs)
-        seconds = self.settings.seconds
+        stopped, seconds = begun.interrupted, self.settings.seconds
         rest = replace(
             self.settings,
-            steps=0 if begun.interrupted else max(0, self.settings.steps - begun.steps),
+            steps=0 if stopped else max(0, self.settings.steps - begun.steps),
             seconds=None if seconds is None else max(1e-3, seconds - begun.seconds),
         )
         rows = list(torch.split(begun.latents, [job.layout.count for job in jobs]))
@@ -93,9 +93,11 @@ class Encoding:
         if self.quality is None and rest.steps:
             # Where a search starts from is coded as well: at times it ends further from a tight limit.
             simple = [self.choose_step(job, row, 1.0) for job, row in zip(jobs, rows, strict=True)]
-            plain, _ = self.search(range(len(jobs)), jobs, simple, rows, replace(rest, steps=0))
+            plain, stopped = self.search(range(len(jobs)), jobs, simple, rows, replace(rest, steps=0))
         done: dict[int, Coding] = {}
         while len(done) < len(jobs):
+            if stopped:
+                rest = replace(rest, steps=0)
             waiting = [i for i in range(len(jobs)) if i not in done]
             found, interrupted = self.search(waiting, jobs, heads, rows, rest)
             done |= found
@@ -105,11 +107,11 @@ class Encoding:
                         done[i] = Coding(self.smallest(jobs[i], heads[i]), math.inf)
                     heads[i] = replace(heads[i], step=min(STEPS - 1, heads[i].step + COARSER))
             rest = replace(rest, seconds=None if rest.seconds is None else rest.seconds * AGAIN)
-            if interrupted:
-                rest = replace(rest, steps=0)
-        return [
+            stopped |= interrupted
+        files = [
             min(done[i], plain.get(i, done[i]), key=lambda found: found.error).data for i in range(len(jobs))
         ]
+        return files, stopped
 
     def begin(self, jobs: Sequence[Job]) -> Found:
         """Unquantised latents of all tiles [n, d]: what an encoder says, or what half of the budget finds."""
@@ -228,12 +230,14 @@ class Encoding:
         )
         latents = torch.cat([rows[i] for i in members])
         coded = rd_search(problem, latents / problem.steps, settings, self.report)
+        found = zip(members, problem.tiles, coded.errors.tolist(), strict=True)
         files = {
             i: Coding(self.pack(jobs[i], heads[i], coded.symbols[tiles]), error)
-            for i, tiles, error in zip(members, problem.tiles, coded.errors.tolist(), strict=True)
+            for i, tiles, error in found
             if math.isfinite(error)
         }
-        return files, coded.interrupted
+        kept = {i: file for i, file in files.items() if len(file.data) <= (jobs[i].limit or math.inf)}
+        return kept, coded.interrupted
 
     def part(self, job: Job, head: Head) -> Part:
         """One file's share of a problem."""

@@ -39,8 +39,9 @@ SOFT_SHARE = 0.1
 WARM, COLD = 0.3, 0.1
 """Temperatures of the soft rounding at the beginning and at the end."""
 
-CLOSE = 16
-"""How many bits around a limit `Part.fits` decides: a file has whole bytes, and the coder its overhead."""
+CLOSE, CODED = 64, 4000
+"""How many bits around a limit `Part.fits` decides, and one more for so many symbols: a file has whole bytes,
+streams of other lengths other headers, and the coder its overhead."""
 
 RATE, BETAS = 0.05, (0.9, 0.99)
 """Adam's, in units of symbols; the rate falls to zero along a cosine."""
@@ -129,9 +130,11 @@ class _Best:
         for file, (part, tiles) in enumerate(zip(self.problem.parts, self.problem.tiles, strict=True)):
             if part.limit is None:
                 costs[file] += part.price * bits[file]
-            elif bits[file] > part.limit - CLOSE and costs[file] < self.costs[file]:
+                continue
+            close = CLOSE + symbols[tiles].size / CODED
+            if bits[file] > part.limit - close and costs[file] < self.costs[file]:
                 kept = bool(bits[file] <= part.limit)
-                if part.fits is not None and bits[file] < part.limit + CLOSE:
+                if part.fits is not None and bits[file] < part.limit + close:
                     kept = part.fits(symbols[tiles])
                 if not kept:
                     costs[file] = math.inf
