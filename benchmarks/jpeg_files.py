@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ganic.hardware import has_fast_bf16
 from ganic.jpeg import generate, model
 from ganic.jpeg.evaluate import painted
 from ganic.jpeg.files import write_files
@@ -52,7 +53,7 @@ def random_model() -> JpegModel:
             parameter.mul_(0.15)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     device = torch.device("cpu")
-    return JpegModel(generator, "random weights", bytes(6), (), device, model.has_fast_bf16(device))
+    return JpegModel(generator, "random weights", bytes(6), (), device, has_fast_bf16(device))
 
 
 def ganic(made: JpegModel, count: int, folder: Path) -> int:

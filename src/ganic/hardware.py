@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ganic.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Arithmetic of networks that decide no symbol; auto: bf16 where the processor has it, and what can do with
 8 bits in those (:mod:`ganic.byte_products`)."""
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """The device of that name: ``cpu``, ``cuda``, ``cuda:1``.  Raises UsageError if there is none here."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device {name}: cannot be used here ({reason}); cpu always can") from error
+    return device
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:

@@ -83,7 +83,9 @@ def test_table_one(
     arguments += " --quality 75,25 --subsampling 4:2:0 -q -o cells.json --statistics real.npz"
     first = CliRunner().invoke(frechet.command, arguments.split())
     assert Path("real.npz").is_file()
-    result = CliRunner().invoke(frechet.command, arguments.split())
+    again = CliRunner().invoke(frechet.command, arguments.split())
+    assert isinstance(again.exception, OutputError) and "cells.json: exists already" in str(again.exception)
+    result = CliRunner().invoke(frechet.command, [*arguments.split(), "-f"])
     assert result.exit_code == 0, result.output
     assert first.stdout == result.stdout
     lines = result.stdout.splitlines()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganic.errors import DataError, RecipeError
+from ganic.errors import DataError, RecipeError, UsageError
 from ganic.jpeg import datasets
 from ganic.jpeg.batches import SmallBatches, batches_of
 from ganic.jpeg.cifar10 import CLASSES, is_cifar10, read_cifar10
@@ -203,6 +203,13 @@ def test_zip(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match="cannot be read as a zip"):
         datasets.load(path, 8)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(1000))
+    damaged = bytearray(path.read_bytes())
+    damaged[35 : 35 + 8] = b"\xff" * 8  # of the deflated member, which zlib then refuses
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match="cannot be read as a zip"):
+        datasets.load(path, 8)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "no picture")
     with pytest.raises(DataError, match="no pictures in it"):
@@ -225,6 +232,8 @@ def test_lsun_lmdb(tmp_path: Path) -> None:
     assert found is not None
     assert np.array_equal(found.pictures, pictures[:, 4:20])  # the central square
     assert len(datasets.read_lmdb(tmp_path / "bedroom", 16, limit=3)) == 3
+    upper = datasets.load(tmp_path / "bedroom", 16, box=(0, 0, 16, 16))
+    assert upper is not None and np.array_equal(upper.pictures, pictures[:, :16])
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(DataError, match="cannot be read as an lmdb"):
@@ -274,6 +283,7 @@ def recipe(*sources: Path, **data: object) -> recipes.Recipe:
         "crop": 32,
         "players": {"generator": {"lr": 1e-4}},
         "data": {"sources": [str(source) for source in sources], **data},
+        "objective": {"size": 32},
     }
     return recipes.parse(values)
 
@@ -298,3 +308,50 @@ def test_what_a_recipe_trains_on(cifar: tuple[Pixels, NDArray[np.int64]], tmp_pa
         archive.writestr("a.png", png(cifar[0][0]))
     with pytest.raises(RecipeError, match="some sets have labels"):
         batches_of(recipe(sheets, tmp_path / "x.zip"), ALONE)
+
+
+def test_what_sets_in_memory_cannot_do_is_refused(
+    cifar: tuple[Pixels, NDArray[np.int64]], tmp_path: Path
+) -> None:
+    write_sheets(tmp_path, *cifar)
+    with pytest.raises(RecipeError, match=r"data.exclude, data.colour, data.flips: not for sets"):
+        batches_of(recipe(tmp_path, flips="hv", exclude=["a*"], colour=0.1), ALONE)
+    with pytest.raises(UsageError, match="box: pictures of CIFAR-10 are taken whole"):
+        batches_of(recipe(tmp_path, box=[0, 0, 16, 16]), ALONE)
+
+
+def test_pictures_and_labels_have_to_fit_the_objective(
+    cifar: tuple[Pixels, NDArray[np.int64]], tmp_path: Path
+) -> None:
+    sheets, folder, unlabelled = tmp_path / "cifar", tmp_path / "pictures", tmp_path / "x.zip"
+    for path in (sheets, folder):
+        path.mkdir()
+    write_sheets(sheets, *cifar)
+    (folder / "a.png").write_bytes(png(cifar[0][0]))
+    with zipfile.ZipFile(unlabelled, "w") as archive:
+        archive.writestr("a.png", png(cifar[0][0]))
+
+    def asking(source: Path, crop: int = 32, **objective: object) -> None:
+        modern = {"kind": "modern", "widths": [8] * (crop // 4).bit_length(), **objective}
+        batches_of(recipe(source).model_copy(update={"crop": crop, "objective": modern}), ALONE)
+
+    asking(sheets, classes=10)
+    asking(unlabelled)
+    for source, objective, message in (
+        (sheets, {"classes": int(cifar[1].max())}, "there are labels up to"),
+        (sheets, {"crop": 64}, "crop: 64; the pictures of data.sources have 32x32 pixels"),
+        (unlabelled, {"classes": 10}, "no labels, and the objective has 10 classes"),
+        (folder, {"classes": 10}, 'data.classes = "folders"'),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            asking(source, **objective)
+
+
+def test_generated_pictures_are_not_taken_for_cifar10(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\n000000000.jpg,3\n")
+    assert not is_cifar10(tmp_path)
+    Image.new("RGB", (32, 32)).save(tmp_path / "sheet_00.png")
+    (tmp_path / "labels.csv").write_text("sheet,row,col,label\n")
+    assert is_cifar10(tmp_path)
+    with pytest.raises(DataError, match=r"labels.csv: names no pictures"):
+        read_cifar10(tmp_path)

@@ -331,6 +331,26 @@ def test_a_full_disk_keeps_what_was_written(
     assert generate(model, 10, tmp_path / "x", resume=True).made == 7
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device")
+def test_a_full_disk_under_a_tar_file(model: JpegModel, tmp_path: Path) -> None:
+    """Closing it finds the disk full once more, which must not hide what is to be done."""
+    (tmp_path / "x.tar.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"No space left on device; \d+ of 10 pictures .*--resume"):
+        generate(model, 10, tmp_path / "x.tar", overwrite=True)
+
+
+def test_other_pictures_do_not_get_into_a_set(model: JpegModel, tmp_path: Path) -> None:
+    """Pictures of such names that are not said to be ours: replaced as a whole, or not at all."""
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    for i in range(9):
+        (folder / f"{i:09d}.jpg").write_bytes(b"of another model")
+    with pytest.raises(OutputError, match="has generated pictures already"):
+        generate(model, 5, folder)
+    generate(model, 5, folder, overwrite=True)
+    assert [p.read_bytes() for p in sorted(folder.glob("*.jpg"))] == [p.data for p in pictures(model, 5)]
+
+
 def test_models_that_do_not_fit_are_refused(model_path: Path, tmp_path: Path) -> None:
     good = models.load(model_path)
     assert good.system == "jpeg"

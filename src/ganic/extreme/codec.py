@@ -37,7 +37,7 @@ from ganic.extreme.rate_search import TOLERANCE, largest_within
 from ganic.extreme.selection import conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
-from ganic.hardware import Precision, uses_bf16
+from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.regions import Regions
 from ganic.tensor_names import below
 
@@ -85,7 +85,7 @@ class Codec:
         expect_large_blocks()
         self.model_id = model.model_id
         self.classes: tuple[str, ...] = tuple(model.config.get("classes", ()))
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
         self._reduces = precision == "auto" and self.device.type == "cpu"
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}

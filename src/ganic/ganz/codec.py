@@ -27,7 +27,7 @@ from ganic.ganz.model import Model, from_file
 from ganic.ganz.payload import Head, StoredLayer
 from ganic.ganz.rows import Parts
 from ganic.ganz.stored_latents import coder_of, layer_of, step_of
-from ganic.hardware import Precision, uses_bf16
+from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.regions import Regions
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Codec:
     def __init__(
         self, model: Model, *, precision: Precision = "auto", device: str | torch.device = "cpu"
     ) -> None:
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self.model = model.to(self.device)
         self.bf16 = uses_bf16(precision, self.device)
 

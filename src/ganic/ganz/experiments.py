@@ -64,7 +64,7 @@ def untrained(model: Model, seed: int = 0) -> Model:
     """The control: the same generator with torch's default random weights, and nothing learned beside it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        generator = replace(model.config, direct=False).generator()
+        generator = replace(model.config, direct=False).generator().to(model.device)
     return replace(model, generator=generator, basis=None, scales=None, prior=None, encoder=None)
 
 
@@ -168,12 +168,8 @@ def wavelets(truth: Tensor, ratio: float) -> Mapping[Variant, Outcome]:
 
 def measurement_of(model: Model, count: int, structured: bool, seed: int) -> Measurement:
     """``count`` measurements of pictures of the model's size."""
-    numbers = 3 * model.size**2
-    return (
-        StructuredMeasurement(numbers, count, seed)
-        if structured
-        else GaussianMeasurement(numbers, count, seed)
-    )
+    kind = StructuredMeasurement if structured else GaussianMeasurement
+    return kind(3 * model.size**2, count, seed, model.device)
 
 
 def sense(

@@ -34,6 +34,7 @@ from ganic.ganz.objective import uniform_latents
 from ganic.ganz.pictures import How as Fitting
 from ganic.ganz.pictures import load as load_pictures
 from ganic.ganz.plots import Cell, Points, Table, picture_grid, scatter
+from ganic.hardware import device_of
 from ganic.module_command import run
 
 RATIOS = (10.0, 20.0, 50.0, 100.0, 768.0)
@@ -311,7 +312,7 @@ def command(
     structured: bool,
 ) -> None:
     """Make one of the paper's figures: figureN.csv, figureN.md and plots in the folder --out."""
-    loaded = [load(name).to(torch.device(device)) for name in models]
+    loaded = [load(name).to(device_of(device)) for name in models]
     chosen = [layer for layer in LAYERS if layer in layers.split(",")]
     if unknown := [layer for layer in layers.split(",") if layer not in LAYERS]:
         raise UsageError(f"--layers: {', '.join(unknown)}: none of {', '.join(LAYERS)}")

@@ -82,7 +82,7 @@ def best_of(
     Choosing with the truth in hand favours this baseline; that is intended.
     """
     best = torch.zeros_like(truth)
-    errors = torch.full((len(truth),), math.inf)
+    errors = truth.new_full((len(truth),), math.inf)
     for weight in weights:
         made = fista(problem, weight, iterations).clamp(0, 1)
         error = (made - truth).square().flatten(1).mean(1)
@@ -105,7 +105,7 @@ def lipschitz(problem: Lasso, iterations: int = 30) -> float:
 
 
 def _penalised(problem: Lasso) -> Tensor:
-    mask = torch.ones(problem.size, problem.size)
+    mask = problem.y.new_ones(problem.size, problem.size)
     side = problem.size >> LEVELS
     mask[:side, :side] = 0.0
     return mask

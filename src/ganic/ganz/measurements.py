@@ -92,10 +92,9 @@ def measure(measurement: Measurement, pictures: Tensor, noise: float = 0.0, seed
         raise UsageError(f"noise: {noise} is no standard deviation; give 0 or more")
     y = measurement.forward(pictures.flatten(1))
     if noise:
+        # The same for every picture, so that a picture's place in a batch does not matter.
         draws = torch.from_numpy(normal(seed, Purpose.NOISE, measurement.count))
-        y = (
-            y + noise * draws
-        )  # the same for every picture, so that a picture's place in a batch does not matter
+        y = y + noise * draws.to(y.device)
     return y
 
 

@@ -16,7 +16,7 @@ Tensors of a model file (* optional; without the basis, only random layers and t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import Any, Literal
 
@@ -128,11 +128,11 @@ class Model:
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def to(self, device: torch.device) -> Model:
-        """Move the networks (in place)."""
+        """The model there; its networks are moved in place."""
         for network in (self.generator, self.basis, self.encoder):
             if network is not None:
                 network.to(device)
-        return self
+        return replace(self, scales=None if self.scales is None else self.scales.to(device))
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +92,13 @@ def _pictures(source: Path, first: int, count: int | None) -> Iterator[tuple[str
             with zipfile.ZipFile(source) as archive:
                 members = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
                 for name in members[first:last]:
-                    yield name, images.read(archive.read(name), name=name).image
+                    try:
+                        picture = images.read(archive.read(name), name=name).image
+                    except GanicError:
+                        continue  # as in folders
+                    yield name, picture
             return
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DataError(f"{source}: not a readable zip ({error}); get it again") from error
     if source.is_dir():
         paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)[first:last]

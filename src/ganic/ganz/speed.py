@@ -20,7 +20,7 @@ from ganic.ganz.experiments import How, compress
 from ganic.ganz.figures import read_sets
 from ganic.ganz.model import FirstLayer, Model, load
 from ganic.ganz.pictures import How as Fitting
-from ganic.hardware import Precision, uses_bf16
+from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.module_command import run
 
 NEAR = 0.3
@@ -112,7 +112,7 @@ def command(
     device: str,
 ) -> None:
     """Measure both, on this machine."""
-    where = torch.device(device)
+    where = device_of(device)
     loaded, bf16 = load(model).to(where), uses_bf16(precision, where)
     pictures = torch.cat(list(read_sets(sets, loaded.size, fitting, box, count).values())).to(where)
     speeds = batching(loaded, layer, pictures, How(Settings(steps=steps), bf16=bf16), ratio, rounds)

@@ -16,11 +16,18 @@ from torch import Tensor
 from ganic.errors import DataError, RecipeError
 from ganic.jpeg import datasets
 from ganic.jpeg.labelled import LabelledPictures
+from ganic.jpeg.recipe import table_of
 from ganic.training.data import Batches, PictureBatches
 from ganic.training.distributed import Team
 from ganic.training.recipes import Recipe
 from ganic.training.sources import expand
 from ganic.training.store import Skipped
+
+NOT_WHOLE = (
+    *("exclude", "test", "maps", "map_names", "map_values", "short_side", "weight"),
+    *("scale", "colour", "grey", "rates"),
+)
+"""Keys of [data] that sets in memory do not obey."""
 
 
 def batches_of(recipe: Recipe, team: Team) -> Batches:
@@ -33,8 +40,15 @@ def batches_of(recipe: Recipe, team: Team) -> Batches:
     limit = recipe.data.memory_mib * 2**20 // (3 * recipe.crop**2)
     loaded = [datasets.load(source, recipe.crop, box=recipe.data.box, limit=limit) for source in sources]
     sets = [one for one in loaded if one is not None]
+    classes = getattr(table_of(recipe), "classes", 0)
     if not sets:
+        if classes and recipe.data.classes == "none":
+            raise RecipeError(
+                f"{recipe.source}: data.classes: none, and the objective has {classes}; label pictures by "
+                'their folders (data.classes = "folders"), or set objective.classes to 0'
+            )
         return PictureBatches.of(recipe, team)
+    _check_settings(recipe)
     if len(sets) < len(sources):
         raise RecipeError(f"{recipe.source}: data.sources: picture folders cannot be mixed with whole sets")
     with_labels = [one.labels for one in sets if one.labels is not None]
@@ -45,9 +59,42 @@ def batches_of(recipe: Recipe, team: Team) -> Batches:
         np.concatenate(with_labels) if with_labels else None,
         sets[0].classes,
     )
+    _check_pictures(recipe, pictures, classes)
     return SmallBatches(
         pictures, batch=recipe.batch, seed=recipe.seed, flip=recipe.data.flips != "none", team=team
     )
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Raises RecipeError for what would be ignored."""
+    settings = recipe.data
+    fields = type(settings).model_fields
+    ignored = [name for name in NOT_WHOLE if getattr(settings, name) != fields[name].default]
+    if settings.flips == "hv":
+        ignored.append("flips")
+    if ignored:
+        raise RecipeError(
+            f"{recipe.source}: data.{', data.'.join(ignored)}: not for sets that are read whole (CIFAR-10, "
+            "zip files, lmdb); leave out, or unpack them into folders"
+        )
+
+
+def _check_pictures(recipe: Recipe, pictures: LabelledPictures, classes: int) -> None:
+    """Raises RecipeError where the pictures are not what the objective is about."""
+    height, width = pictures.pictures.shape[1:3]
+    if (height, width) != (recipe.crop, recipe.crop):
+        raise RecipeError(
+            f"{recipe.source}: crop: {recipe.crop}; the pictures of data.sources have {width}x{height} pixels"
+        )
+    if classes and pictures.labels is None:
+        raise RecipeError(
+            f"{recipe.source}: data.sources: no labels, and the objective has {classes} classes; set "
+            "objective.classes to 0, or use labelled pictures"
+        )
+    if classes and pictures.labels is not None and pictures.labels.max() >= classes:
+        raise RecipeError(
+            f"{recipe.source}: objective.classes: {classes}; there are labels up to {pictures.labels.max()}"
+        )
 
 
 class SmallBatches:

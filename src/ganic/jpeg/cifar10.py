@@ -27,9 +27,10 @@ Labels = NDArray[np.int64]
 
 def is_cifar10(folder: Path) -> bool:
     """Whether the folder has one of the three shapes."""
-    return any(
-        _first(folder, shape) is not None for shape in ("data_batch_1.bin", "data_batch_1", "labels.csv")
-    )
+    if any(_first(folder, shape) is not None for shape in ("data_batch_1.bin", "data_batch_1")):
+        return True
+    table = _first(folder, "labels.csv")  # which folders of generated pictures have too
+    return table is not None and any(table.parent.glob("sheet_*"))
 
 
 def read_cifar10(folder: Path) -> LabelledPictures:
@@ -50,6 +51,8 @@ def read_cifar10(folder: Path) -> LabelledPictures:
         raise DataError(
             f"{folder}: no CIFAR-10 here; it has data_batch_1.bin, data_batch_1, or labels.csv and sheets"
         )
+    if not parts:
+        raise DataError(f"{first}: names no pictures; get the data again")
     pictures = np.concatenate([part[0] for part in parts])
     labels = np.concatenate([part[1] for part in parts])
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(CLASSES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,13 +26,18 @@ def load(
 ) -> LabelledPictures | None:
     """A set that is read whole: CIFAR-10 in any of its forms, a zip file, or an lmdb.
 
-    None for anything else, for instance a folder of pictures. ``box`` and ``limit`` do not apply to CIFAR-10.
+    None for anything else, for instance a folder of pictures. CIFAR-10 is read as it is, whatever ``size``
+    and ``limit``; a ``box`` for it raises UsageError.
     """
     if source.suffix.lower() == ".zip":
         return read_zip(source, size, box=box, limit=limit)
     if (source / "data.mdb").is_file():
-        return read_lmdb(source, size, limit=limit)
-    return read_cifar10(source) if is_cifar10(source) else None
+        return read_lmdb(source, size, box=box, limit=limit)
+    if not is_cifar10(source):
+        return None
+    if box is not None:
+        raise UsageError(f"{source}: box: pictures of CIFAR-10 are taken whole; leave the box out")
+    return read_cifar10(source)
 
 
 def read_folder(
@@ -72,12 +78,13 @@ def read_zip(path: Path, size: int, *, box: Box | None = None, limit: int | None
                     )
             contents = ((f"{path}/{m.filename}", archive.read(m)) for m in members)
             return LabelledPictures(_stacked(contents, size, box), None, ())
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read as a zip file ({error})") from error
 
 
-def read_lmdb(path: Path, size: int, *, limit: int | None = None) -> LabelledPictures:
-    """LSUN's databases: one encoded picture per key, in the order of the keys, without labels.
+def read_lmdb(path: Path, size: int, *, box: Box | None = None, limit: int | None = None) -> LabelledPictures:
+    """LSUN's databases: one encoded picture per key, in the order of the keys, without labels; otherwise as
+    :func:`read_folder`.
 
     Raises UsageError where the package lmdb is missing, DataError for a damaged database.
     """
@@ -97,7 +104,7 @@ def read_lmdb(path: Path, size: int, *, limit: int | None = None) -> LabelledPic
                         range(count if limit is None else limit), transaction.cursor(), strict=False
                     )
                 )
-                return LabelledPictures(_stacked(entries, size, None), None, ())
+                return LabelledPictures(_stacked(entries, size, box), None, ())
     except lmdb.Error as error:
         raise DataError(f"{path}: cannot be read as an lmdb ({error})") from error
 

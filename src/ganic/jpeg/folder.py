@@ -47,7 +47,7 @@ class FolderWriter:
                 raise OutputError(
                     f"{path}: has generated pictures already; go on (--resume) or replace them (-f)"
                 )
-            elif ours:
+            elif ours or pictures:
                 for entry in [*pictures, path / LABELS]:
                     entry.unlink(missing_ok=True)
         except OSError as error:

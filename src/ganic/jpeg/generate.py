@@ -273,7 +273,7 @@ def _add_all(
 def _check_space(writer: Writer, count: int) -> None:
     """Raises OutputError if the disk will not hold the rest, going by the pictures so far."""
     needed = RESERVE * (count - writer.pictures) * (writer.total / writer.pictures + writer.overhead)
-    free = shutil.disk_usage(writer.path.parent).free
+    free = shutil.disk_usage(writer.path if writer.path.is_dir() else writer.path.parent).free
     if needed > free:
         raise OutputError(
             f"{writer.path}: {count} pictures need about {needed / 1e6:,.0f} MB more, and "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganic import models
 from ganic.errors import ModelError, ModelFormatError, UsageError
-from ganic.hardware import Precision, uses_bf16
+from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.jpeg.direct import convolutional, fully_connected
 from ganic.jpeg.generator import JpegGenerator
 from ganic.jpeg.modern_generator import ModernGenerator
@@ -94,7 +94,7 @@ def from_file(
     generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator.truncate(truncation)
     names = tuple(map(str, file.config.get("class_names", ())))
-    where = torch.device(device)
+    where = device_of(device)
     bf16 = uses_bf16(precision, where)
     return JpegModel(generator, file.name, file.model_id, names, where, bf16)
 

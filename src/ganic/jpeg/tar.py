@@ -8,6 +8,7 @@ pictures of another model, seed or quality are never added to it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,8 @@ class TarWriter:
 
     def close(self) -> None:
         """Leave what there is as ``NAME.part``."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk, once more; the file is closed all the same
+            self._file.close()
 
     def _whole(self, preamble: bytes) -> _Progress:
         """How far an interrupted file is whole; counts the bytes of its pictures."""

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ganic import images, models
 from ganic.errors import ModelError, ModelFormatError
+from ganic.hardware import device_of
 from ganic.labels import LabelMap
 from ganic.segmentation.network import STRIDE, Segnet, full_size, pad
 from ganic.segmentation.storage import restored
@@ -75,7 +76,7 @@ class Segmenter:
             raise ModelFormatError(
                 f"{file.path}: its config is not that of a segmenter, or its tensors do not fit it ({error})"
             ) from error
-        return cls(names, _NetworkLabels(network, torch.device(device)), sides)
+        return cls(names, _NetworkLabels(network, device_of(device)), sides)
 
     def __call__(self, picture: images.Source | images.Picture) -> LabelMap:
         """The label map of a picture, at its own size. Raises InputError where it cannot be read."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ganic.errors import TrainingError
+from ganic.hardware import device_of
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,12 @@ def join(device: str = "auto") -> Team:
 
     ``device``: ``auto`` (a GPU where there is one), or anything torch accepts.  Under torchrun each process
     takes the GPU of its LOCAL_RANK (NCCL), or the CPU (Gloo).
-    Raises TrainingError where there are more processes on a machine than GPUs.
+    Raises UsageError for a device that is not here, TrainingError where there are more processes on a machine
+    than GPUs.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    chosen = torch.device(kind)
+    chosen = device_of(kind)
     if size == 1:
         return Team(0, 1, torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else chosen)
     if chosen.type == "cuda":
