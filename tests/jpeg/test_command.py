@@ -85,7 +85,8 @@ def test_table_one(
     assert Path("real.npz").is_file()
     again = CliRunner().invoke(frechet.command, arguments.split())
     assert isinstance(again.exception, OutputError) and "cells.json: exists already" in str(again.exception)
-    result = CliRunner().invoke(frechet.command, [*arguments.split(), "-f"])
+    arguments += " -f"
+    result = CliRunner().invoke(frechet.command, arguments.split())
     assert result.exit_code == 0, result.output
     assert first.stdout == result.stdout
     lines = result.stdout.splitlines()
