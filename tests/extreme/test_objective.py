@@ -292,6 +292,38 @@ def test_the_joint_stage_trains_everything_in_the_game(objective: Make) -> None:
     assert all(p.grad is not None for p in game.parameters("discriminator"))
 
 
+def test_a_run_that_goes_on_looks_from_where_it_would_have_looked(objective: Make) -> None:
+    """The trunk's phase follows from torch's generator as a step begins: what a checkpoint has."""
+    game, again, batch = objective(texture=0.0), objective(texture=0.0), {"image": pictures()}
+    for step in range(3):
+        game.loss("codec", batch, step)
+        game.after_step(step, {})
+    state = torch.get_rng_state()
+    expected = game.loss("codec", batch, 3)[0].item()
+    assert game.distortion.eyes.phase != (0, 0)
+    torch.set_rng_state(state)
+    assert again.loss("codec", batch, 3)[0].item() == expected
+
+
+def test_settings_that_come_to_nothing_are_refused() -> None:
+    folder = Path(__file__).parents[2] / "recipes"
+
+    def problem(name: str, *overrides: str) -> str:
+        with pytest.raises(RecipeError) as caught:
+            build(recipes.load(folder / f"{name}.toml", overrides))
+        return str(caught.value)
+
+    assert "crop: 224; a multiple of 64" in problem("photo_joint", "crop=224")
+    assert "compile: codec is not called" in problem("photo", 'compile=["codec"]')
+    assert "compile: codec is not called" in problem("street", 'compile=["codec"]')
+    assert "compile: discriminator is not called" in problem("photo_joint", 'compile=["discriminator"]')
+    assert "architecture.latent" in problem("photo_joint", "objective.architecture.latent=130")
+    assert "architecture.latent" in problem("photo_joint", "objective.architecture.latent=388")
+    assert "architecture.noise" in problem("photo_joint", "objective.architecture.noise=1")
+    assert "lambda_low" in problem("photo_joint", "objective.lambda_low=0")
+    assert "weight_decay is not for muon" in problem("photo_joint", "players.codec.weight_decay=0.1")
+
+
 def test_a_projected_discriminator_plays(objective: Make) -> None:
     game = objective(stage="adversarial", texture=0.0, discriminator="projected", discriminator_width=8)
     batch, phases = {"image": pictures()}, set()

@@ -145,12 +145,16 @@ def test_batches_without_maps_are_named(objective: Make) -> None:
         objective().loss("codec", {"image": torch.rand(1, 3, 64, 64)}, 0)
 
 
-def test_the_recipe_calls_fresh_what_photo_lacks() -> None:
+@pytest.mark.parametrize("name", ["street", "street_gc", "street_dplus"])
+def test_recipes_for_streets_start_from_photo_as_it_is(name: str) -> None:
+    """They call fresh what it lacks, and leave nothing of it out that is no player's of its own."""
     folder = Path(__file__).parents[2] / "recipes"
-    photo, street = (recipes.load(folder / f"{name}.toml") for name in ("photo", "street"))
+    photo, street = (recipes.load(folder / f"{which}.toml") for which in ("photo", name))
+    before = photo.objective_as(CompactSettings).architecture
+    after = street.objective_as(SelectiveSettings).codec
     with torch.device("meta"):
-        has = CompactModel(photo.objective_as(CompactSettings).architecture).state_dict()
-        needs = CompactModel(street.objective_as(SelectiveSettings).codec).state_dict()
-    lacking = {f"codec.{name}" for name, value in needs.items() if name not in has}
-    assert lacking and all(name.startswith(street.fresh) for name in lacking)
-    assert all(has[name].shape == value.shape for name, value in needs.items() if name in has)
+        has, needs = CompactModel(before).state_dict(), CompactModel(after).state_dict()
+    lacking = {f"codec.{key}" for key in needs.keys() - has.keys()}
+    assert all(key.startswith(street.fresh) for key in lacking) and bool(lacking) == bool(after.classes)
+    assert has.keys() <= needs.keys() and before.taper == after.taper
+    assert all(has[key].shape == value.shape for key, value in needs.items() if key in has)

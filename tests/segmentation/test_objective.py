@@ -127,6 +127,17 @@ def test_enlarging_keeps_labels_on_their_pixels() -> None:
     assert enlarged(picture, truth, 1.0)[0] is picture
 
 
+def test_enlarging_is_as_exact_in_mixed_precision() -> None:
+    truth = torch.arange(64 * 64).reshape(1, 64, 64) % 251
+    picture = (truth[:, None] / 251).expand(-1, 3, -1, -1)
+    torch.manual_seed(0)
+    near, labels = enlarged(picture, truth, 1.6)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = enlarged(picture, truth, 1.6)
+    assert torch.equal(mixed[0], near) and torch.equal(mixed[1], labels)
+
+
 def test_loss_falls_with_better_logits_and_statistics_say_so() -> None:
     torch.manual_seed(0)
     objective = SegmentationObjective(settings())

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from ganic.training.data import PictureBatches
 from ganic.training.distributed import Team
 from ganic.training.rates import RateCurve
 from ganic.training.recipes import Data
+from ganic.training.store import read_map
 
 ALONE = Team(0, 1, torch.device("cpu"))
 
@@ -238,6 +241,14 @@ def test_maps_from_folders_are_prepared_alike(tmp_path: Path) -> None:
     assert set(reasons) == {"nomap.png", "0.png", "1.png"}
     assert "59 x 40 pixels, the picture 60 x 40" in reasons["0.png"]
     assert "mode RGB" in reasons["1.png"] and "No such file" in reasons["nomap.png"]
+    # Grey of 4 bits, which Pillow stretches to 0 .. 255: the values are the file's all the same.
+    header = struct.pack(">IIBBBBB", 60, 40, 4, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x29" * 30) * 40)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    (maps / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    narrow = read_map((maps / "1.png").read_bytes(), (60, 40))
+    assert np.asarray(narrow)[0, :4].tolist() == [2, 9, 2, 9]
     batch = data.batch(0)
     red = batch["image"][:, 0]
     sure = (red - 0.5).abs() > 0.15

@@ -22,7 +22,7 @@ from ganic.errors import RecipeError, TrainingError
 from ganic.training import checkpoint
 from ganic.training.distributed import Team
 from ganic.training.loop import Result, train
-from ganic.training.run_log import Means, grid
+from ganic.training.run_log import Means, grid, run_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -218,6 +218,13 @@ def test_starting_from_another_runs_weights(tmp_path: Path) -> None:
     assert torch.allclose(second.critic[0].weight, first.critic[0].weight, atol=1e-9)
     (start,) = lines(tmp_path / "second", "start")
     assert "first (generator, critic, balance)" in start["from"]
+
+    def larger(path: Path) -> Mapping[str, Tensor]:
+        return {**checkpoint.weights(path), "critic.3.weight": torch.zeros(2), "judge.weight": torch.zeros(2)}
+
+    train(settings, second, tmp_path / "smaller", data=toy_data, weights=larger, device="cpu")
+    (start,) = lines(tmp_path / "smaller", "start")
+    assert start["from"].endswith("(generator, critic, balance without critic.3.weight)")
     with pytest.raises(TrainingError, match="no checkpoint here"):
         run(tmp_path / "third", init=str(tmp_path / "nowhere"))
 
@@ -265,6 +272,29 @@ def test_mismatches_are_named(tmp_path: Path) -> None:
     outside.parameters = lambda player: list(outside.critic.parameters())  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="parameters outside the objective's networks"):
         run(tmp_path / "d", outside)
+
+
+def test_another_optimiser_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the last one remembered means nothing to it."""
+    monkeypatch.setattr("ganic.training.muon.SMALLEST", 1)
+    kinds = [{"generator": {"kind": kind, "lr": 1e-3}, "critic": {"lr": 1e-3}} for kind in ("adam", "muon")]
+    for first, second in (kinds, kinds[::-1]):
+        folder = tmp_path / str(first["generator"]["kind"])
+        run(folder, steps=2, players=first)
+        result, _ = run(folder, steps=4, players=second)
+        assert result.step == 4
+
+
+def test_a_log_that_a_power_cut_left_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    run(tmp_path, steps=1)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"event": "step", "st')
+    assert run_recipe(tmp_path).steps == 1
+
+
+def test_validation_that_nobody_does_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="validate_every: nothing validates"):
+        run(tmp_path, validate_every=2)
 
 
 def test_bf16_half_saving_and_parts(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_classes_maps_and_damage(photos: Path, tmp_path: Path) -> None:
     for record in records:
         Image.fromarray(labels).save(tmp_path / "maps" / f"{record.key}.png")
     (photos / "1.png").write_bytes(b"damaged")
+    Image.fromarray(labels[1:]).save(tmp_path / "maps" / "3.png")
     tree = tmp_path / "tree" / "classone"
     tree.mkdir(parents=True)
     records = sources.find([str(photos)], [str(tmp_path / "maps")])[:3]

@@ -83,6 +83,13 @@ def test_overrides(path: Path) -> None:
     assert recipe.objective == {"kind": "distortion", "weight": 3, "deep": {"er": [1, 2]}}
 
 
+def test_only_codecs_are_asked_for_rates(path: Path) -> None:
+    rates = "data.rates=[0.1, 0.2]"
+    assert recipes.load(path, [rates, "system=extreme"]).data.rates == (0.1, 0.2)
+    with pytest.raises(RecipeError, match=r"data.rates is for codecs; ganz asks for no rates"):
+        recipes.load(path, [rates, "system=ganz"])
+
+
 def test_overrides_leave_the_callers_tables_alone() -> None:
     values = {"name": "a", "system": "ganz", "steps": 1, "batch": 1, "crop": 1, "players": {"g": {"lr": 1.0}}}
     changed = recipes.parse(values, ["players.g.lr=2.0"])
@@ -112,6 +119,7 @@ def test_overrides_leave_the_callers_tables_alone() -> None:
         ("data.map_names=['_a', '_b']", ["data: map_names needs maps"]),
         ("data.map_values=[0, 256]", ["data.map_values.1:", "less than or equal to 255"]),
         ("schedule.stages=[{start=5},{start=5}]", ["schedule: stages must have increasing start steps"]),
+        ("players.x={kind='muon', lr=1.0, weight_decay=0.1}", ["weight_decay is not for muon"]),
         ("name='../x'", ["name:", "pattern"]),
     ],
 )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganic.errors import ModelFormatError
 from ganic.extreme.conditioning import QualityAffine
 from ganic.extreme.lapped import Analysis, Synthesis
 from ganic.extreme.tiling import STRIDE
@@ -237,11 +238,12 @@ class Generator(nn.Module):
     1] (not clipped).
 
     Args:
-        latent: channels of the latent; ``noise`` more channels of a standard normal v may be concatenated.
+        latent: channels of the latent.
         widths: channels at 1/16, 1/8, 1/4, 1/2 and full resolution.
         blocks: residual blocks at 1/16, 1/8, 1/4 and 1/2 resolution.
         up: side of the sub-pixel convolutions.  1 leaves looking at neighbours to the residual blocks around
             them, at three quarters of the arithmetic of 3, which models without the entry have.
+        noise: 0, which model files have an entry for.
         labels: channels of what says what to synthesise, see `ganic.extreme.selection.shares`; 0: none.
         taper: of the linear path, see :class:`ganic.extreme.lapped.Synthesis`.
         guided: the blocks at 1/4 and 1/2 resolution see the linear path's picture.  They need not draw anew
@@ -260,10 +262,11 @@ class Generator(nn.Module):
         guided: bool = False,
     ) -> None:
         super().__init__()
+        if noise:
+            raise ModelFormatError(f"generator: noise {noise}; pictures would differ from machine to machine")
         self.blocks = tuple(blocks)
-        self.noise = noise
         self.reach = up // 2
-        self.enter = _conv(latent + noise, widths[0], gain=0.2)
+        self.enter = _conv(latent, widths[0], gain=0.2)
         self.stages = nn.ModuleList(Stage(w, b) for w, b in zip(widths, blocks, strict=False))
         self.up = nn.ModuleList(Upsample(a, b, up) for a, b in pairwise(widths))
         self.out = _conv(widths[-1], 3, gain=0.01)
@@ -287,18 +290,11 @@ class Generator(nn.Module):
         self,
         latent: Tensor,
         quality: Tensor,
-        noise: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
         """``labels``: shares [n, labels, 8h, 8w] of each class in blocks of 2x2 pixels; None where none is
         known or none needed."""
         linear: Tensor = self.linear(latent)
-        if self.noise:
-            if noise is None:
-                noise = torch.randn(
-                    latent.shape[0], self.noise, *latent.shape[2:], device=latent.device, dtype=latent.dtype
-                )
-            latent = torch.cat([latent, noise], dim=1)
         x = self.enter(latent)
         regions = None
         if self.label_encoder is not None and labels is not None:

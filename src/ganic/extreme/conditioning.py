@@ -38,7 +38,7 @@ class QualityTable(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Quality indices [n] -> values [n, channels, 1, 1]; a map [n, h, w] -> [n, channels, h, w]
-        (float32)."""
+        (float32; under autocast rounded to bfloat16, which codecs do not)."""
         values = anchor_weights(quality) @ self.anchors.float()
         return values[:, :, None, None] if quality.ndim == 1 else values.permute(0, 3, 1, 2)
 

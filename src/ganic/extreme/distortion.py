@@ -51,7 +51,8 @@ class DistortionWeights(Table):
 class Distortion:
     """The weighted terms of d.
 
-    ``eyes`` is what features are seen through: whoever owns the step calls its ``redraw`` after each.
+    ``eyes`` is what features are seen through: whoever owns the step calls their ``redraw`` as it begins, so
+    that a run that goes on from a checkpoint sees what it would have seen, and their ``forget`` as it ends.
     """
 
     def __init__(self, weights: DistortionWeights) -> None:

@@ -30,9 +30,13 @@ class Eyes:
         self._seen: list[tuple[Tensor, Sequence[Tensor]]] = []
 
     def redraw(self) -> None:
-        """Between steps: another phase, at random, from torch's default generator; nothing is seen yet."""
+        """As a step begins: another phase, at random, from torch's default generator; nothing is seen yet."""
         top, left = torch.randint(STRIDE, (2,)).tolist()
         self.phase = top, left
+        self.forget()
+
+    def forget(self) -> None:
+        """As a step ends: let go of what was seen."""
         self._seen.clear()
 
     def offset(self, picture: Tensor) -> tuple[int, int]:

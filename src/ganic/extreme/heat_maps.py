@@ -19,7 +19,7 @@ def random_instances(labels: Tensor, stride: int, share: float = 0.25) -> Tensor
 
     Args:
         labels: classes [n, h, w], multiples of ``stride``; the class at a block's centre counts for the
-        block. stride: pixels per position. share: of all positions.
+        block. stride: pixels per position. share: of the number of instances, whatever their areas.
 
     Returns:
         [n, 1, h / stride, w / stride], float32.

@@ -22,9 +22,9 @@ BIAS_LIMIT = 2**20
 class IntegerConv(nn.Module):
     """A convolution trained as it will run: 8-bit weights, activations on the 1/16 grid.
 
-    The step of output channel c is ``max(max|w| / 127, 255 * sum|w| / (2**24 - 2**20))``: the second term
-    makes every partial sum of ``weight * activation`` smaller than 2**24 for any input within +-255, by
-    construction.
+    The step of output channel c is ``max(max|w| / 127, 255 * sum|w| / (2**24 - 2**21))``: the second term
+    makes every partial sum of ``weight * activation``, bias included, smaller than 2**24 for any input within
+    +-255, by construction.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, gain: float = 1.0) -> None:

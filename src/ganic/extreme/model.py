@@ -27,7 +27,8 @@ GAIN_UNIT = 4.0
 class Architecture(Table):
     """Sizes of every part; a model file's ``config`` is made from it."""
 
-    latent: int = 192  # channels of the latent, a multiple of 4
+    # channels of the latent; a lapped transform of colour pictures has no more than 384
+    latent: Annotated[int, Field(ge=4, le=384, multiple_of=4)] = 192
     encoder_widths: tuple[int, ...] = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8, 1/16
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)  # residual blocks at the same resolutions
     generator_widths: tuple[int, ...] = (192, 128, 64, 32, 16)  # channels at 1/16, 1/8, 1/4, 1/2, 1
@@ -36,7 +37,7 @@ class Architecture(Table):
     classes: tuple[str, ...] = ()  # of the label maps that say what to synthesise; none: no label encoder
     taper: int = 8  # samples over which the linear path's functions rise from 0
     guided: bool = True  # the generator's last stages see the linear path's picture
-    noise: int = 0  # channels of v concatenated to the latent
+    noise: Literal[0] = 0  # no v: files have to decode alike everywhere; see `selection.noise`
     hyper: int = 64  # channels of the hyper-latent
     features: int = 128  # channels of psi
     hidden: int = 160  # channels of each pass's 1x1 layers

@@ -36,6 +36,8 @@ from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.training.objective import Batch
 
+Price = Annotated[float, Field(gt=0)]
+
 TYPICAL = 0.1
 """Bits per pixel of a picture that counts once where rates are asked for."""
 
@@ -52,8 +54,8 @@ class CompactSettings(DistortionWeights):
     arch: Literal["compact"] = "compact"
     stage: Literal["distortion", "joint", "adversarial"] = "distortion"
     architecture: Architecture = Architecture()
-    lambda_low: Weight = 3e-5  # bits per pixel per squared grey level, at quality index 0
-    lambda_high: Weight = 6e-3  # the same at quality index 255; log-linear between
+    lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
+    lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
@@ -131,17 +133,16 @@ class GenerativeCompression:
         return False
 
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        if player == "codec":
-            return self._codec_turn(batch)
-        if player == "generator":
-            return self._generator_turn(batch)
-        return self._discriminator_turn()
+        if player == "discriminator":
+            return self._discriminator_turn()
+        self.distortion.eyes.redraw()
+        return self._codec_turn(batch) if player == "codec" else self._generator_turn(batch)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         if self.asking is not None:
             self.asking.hear(next(value for name, value in stats.items() if name.endswith("/paid")))
         self._seen = self._latent = None
-        self.distortion.eyes.redraw()
+        self.distortion.eyes.forget()
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:

@@ -11,8 +11,12 @@ from ganic.extreme.growing import channels, grown
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
+from ganic.extreme.tiling import STRIDE
 from ganic.training.objective import Objective
 from ganic.training.recipes import Recipe
+
+SIDES = 4 * STRIDE
+"""What sides of pictures are multiples of in training: the hyper-latent's positions."""
 
 
 def table_of(recipe: Recipe) -> CompactSettings | SelectiveSettings | PublishedSettings:
@@ -33,6 +37,7 @@ def table_of(recipe: Recipe) -> CompactSettings | SelectiveSettings | PublishedS
 def build(recipe: Recipe) -> Objective:
     """The objective of a recipe with ``system = "extreme"``; raises RecipeError."""
     table = table_of(recipe)
+    _check(recipe, table)
     if isinstance(table, CompactSettings):
         return GenerativeCompression(table, asked=recipe.data.rates is not None)
     if recipe.data.rates is not None:
@@ -40,6 +45,19 @@ def build(recipe: Recipe) -> Objective:
     if isinstance(table, SelectiveSettings):
         return SelectiveCompression(table)
     return PublishedObjective(table)
+
+
+def _check(recipe: Recipe, table: CompactSettings | SelectiveSettings | PublishedSettings) -> None:
+    """Raises RecipeError for crops that do not fit the networks, and for what ``compile`` would not reach."""
+    if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
+        raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
+    whole = isinstance(table, CompactSettings) and table.stage != "adversarial"
+    for name in recipe.compile:
+        if name == "discriminator" or (name == "codec" and not whole):
+            raise RecipeError(
+                f"{recipe.source}: compile: {name} is not called as a whole in this stage, so nothing would "
+                "be compiled; leave it out"
+            )
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

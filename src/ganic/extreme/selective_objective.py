@@ -103,11 +103,14 @@ class SelectiveCompression:
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         if "map" not in batch:
             raise DataError("data: no label maps; name their folders in data.maps")
-        return self._codec_turn(batch) if player == "codec" else self._discriminator_turn(batch)
+        if player == "discriminator":
+            return self._discriminator_turn(batch)
+        self.distortion.eyes.redraw()
+        return self._codec_turn(batch)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         self._seen = None
-        self.distortion.eyes.redraw()
+        self.distortion.eyes.forget()
 
     @torch.no_grad()
     def samples(self, batch: Batch, step: int) -> Tensor:

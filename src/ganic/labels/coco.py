@@ -147,7 +147,8 @@ def _of_one_image(
     if image is None:
         if len(ids) > 1:
             raise UsageError(
-                f"{name}: has masks of {len(ids)} images; say which, by its id (such as {ids[0]})"
+                f"{name}: has masks of {len(ids)} images; read that of one with "
+                f"ganic.labels.read({name!r}, image={ids[0]!r})"
             )
         return entries
     wanted = image

@@ -317,7 +317,7 @@ def _pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
     width, height = image.size
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS or not width * height:
         raise InputError(f"{name}: {width}x{height} pixels are none or over the limit; cut it into parts")
-    levels = _stretched_levels(image)
+    levels = stored_levels(image)
     try:
         if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB"):
             image = image.convert({"LA": "L", "PA": "P", "RGBA": "RGB", "RGBX": "RGB"}[image.mode])
@@ -334,8 +334,11 @@ def _pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
     return values.astype(np.uint8, copy=False) // (255 // (levels - 1))
 
 
-def _stretched_levels(image: Image.Image) -> int:
-    """How many levels there are in the file of a grey picture that Pillow stretches to 0 .. 255, else 256."""
+def stored_levels(image: Image.Image) -> int:
+    """How many levels a picture's file has that Pillow stretches to 0 .. 255 as it loads it, else 256.
+
+    Grey of 2 and 4 bits: the file's own values are those divided by 255 // (levels - 1).
+    """
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else None
     raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments

@@ -172,6 +172,12 @@ def enlarged(picture: Tensor, truth: Tensor, zoom: float) -> tuple[Tensor, Tenso
     """
     if zoom == 1:
         return picture, truth
+    # Half precision has 8 bits: places would be half a pixel off.
+    with torch.autocast(picture.device.type, enabled=False):
+        return _enlarged(picture, truth, zoom)
+
+
+def _enlarged(picture: Tensor, truth: Tensor, zoom: float) -> tuple[Tensor, Tensor]:
     chance = torch.rand(len(picture), 3).to(picture.device)
     part = torch.exp(-math.log(zoom) * chance[:, 0])  # side of the window, as a part of the crop's
     theta = torch.zeros(len(picture), 2, 3, device=picture.device)

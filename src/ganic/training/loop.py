@@ -23,7 +23,7 @@ from types import FrameType
 import torch
 from torch import nn
 
-from ganic.errors import TrainingError
+from ganic.errors import RecipeError, TrainingError
 from ganic.training import checkpoint, distributed
 from ganic.training.data import Batches, PictureBatches
 from ganic.training.distributed import Team
@@ -82,6 +82,8 @@ def train(
 
 def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLog) -> Result:
     recipe, team = run.recipe, run.team
+    if recipe.validate_every and validate is None:
+        raise RecipeError(f"{recipe.source}: validate_every: nothing validates these runs; leave it out")
     about = {
         "processes": team.size,
         "device": str(team.device),

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from ganic.errors import UsageError
+
 MOMENTUM = 0.95
 RMS = 0.2
 """Of an update's entries, in learning rates: about what Adam's have (arXiv:2502.16982, section 2.2)."""
@@ -27,7 +29,7 @@ class Muon(torch.optim.Adam):
     resolution, and those from or to a few channels, which are pictures.
 
     Source: https://kellerjordan.github.io/posts/muon; the scale is that of Liu et al. (arXiv:2502.16982,
-    Eq. 4).
+    Eq. 4).  Raises UsageError for a weight decay.
     """
 
     def __init__(
@@ -38,13 +40,18 @@ class Muon(torch.optim.Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        if weight_decay:
+            raise UsageError(f"muon: weight_decay {weight_decay}; it has none, adamw has")
         parameters = list(parameters)
-        self._matrices = [
-            p
-            for p in parameters
-            if p.ndim == 4 and p.shape[2] % 2 == 1 and min(p.shape[0], p[0].numel()) >= SMALLEST
-        ]
-        super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        self._matrices = [p for p in parameters if self.orthogonalises(p)]
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps)
+
+    @staticmethod
+    def orthogonalises(parameter: nn.Parameter) -> bool:
+        """Whether a parameter gets orthogonal updates, and not Adam's."""
+        if parameter.ndim != 4 or parameter.shape[2] % 2 == 0:
+            return False
+        return min(parameter.shape[0], parameter[0].numel()) >= SMALLEST
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

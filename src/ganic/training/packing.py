@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from PIL import Image
 
 from ganic import images
 from ganic.errors import DataError, GanicError, OutputError
 from ganic.training.sources import Record
+from ganic.training.store import read_map
 
 BLOCK = 512
 """Tar pads everything to blocks."""
@@ -113,7 +113,8 @@ def _encode(
 ) -> _Member:
     original = record.picture.read()
     picture = images.read(original).image
-    factor = min(1.0, max(scale, smallest_side / min(picture.size)))
+    whole = picture.size
+    factor = min(1.0, max(scale, smallest_side / min(whole)))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -130,7 +131,7 @@ def _encode(
     if record.label is not None:
         files.append(("cls", str(record.label).encode()))
     if record.map is not None:
-        files.append(("seg.png", _scaled_map(record.map.read(), size)))
+        files.append(("seg.png", _scaled_map(record.map.read(), whole, size)))
     return _Member(_key(record), tuple(files))
 
 
@@ -141,13 +142,8 @@ def _extension(data: bytes) -> str | None:
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def _scaled_map(data: bytes, size: tuple[int, int]) -> bytes:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            labels = Image.fromarray(np.array(image, dtype=np.uint8))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"its label map cannot be read ({error})") from error
-    file = io.BytesIO()
+def _scaled_map(data: bytes, whole: tuple[int, int], size: tuple[int, int]) -> bytes:
+    file, labels = io.BytesIO(), read_map(data, whole)
     labels.resize(size, Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
     return file.getvalue()
 

@@ -98,6 +98,12 @@ class Player(Table):
     clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of all its gradients together; 0: no clipping
     schedule: Schedule | None = None  # its own, in place of the run's
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "muon" and self.weight_decay:
+            raise ValueError("weight_decay is not for muon; adamw has it")
+        return self
+
 
 class Data(Table):
     """Which pictures, and how batches are cut from them."""
@@ -188,6 +194,12 @@ class Recipe(Table):
     objective: dict[str, Any] = {}
 
     _source: str = "recipe"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.data.rates and self.system != "extreme":
+            raise ValueError(f"data.rates is for codecs; {self.system} asks for no rates")
+        return self
 
     @property
     def source(self) -> str:

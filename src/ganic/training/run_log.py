@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -157,6 +157,15 @@ def _drop_after(path: Path, step: int) -> None:
     partial.replace(path)
 
 
+def _record(line: str) -> dict[str, Any]:
+    """A line of the log; nothing for the one that a power cut left in the middle."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def run_recipe(run_dir: Path) -> Recipe:
     """The recipe that a run last started with, from its log: a run may be resumed with other settings.
 
@@ -165,7 +174,7 @@ def run_recipe(run_dir: Path) -> Recipe:
     path = run_dir / METRICS
     try:
         with path.open(encoding="utf-8") as log:
-            starts = [record for line in log if (record := json.loads(line))["event"] == "start"]
+            starts = [record for line in log if (record := _record(line)).get("event") == "start"]
         return Recipe.model_validate(starts[-1]["recipe"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise TrainingError(

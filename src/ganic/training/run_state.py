@@ -146,7 +146,8 @@ class RunState:
             kept = state.part(f"optimiser/{player}")
             for parameter in self.parameters[player]:
                 entries = below(kept, f"{self._names[id(parameter)]}/")
-                if entries:
+                # Of another kind of optimiser, when the recipe has a new one: that begins anew.
+                if entries.keys() == _entries(optimiser, parameter):
                     optimiser.state[parameter] = {
                         key: _like(parameter, value) for key, value in entries.items()
                     }
@@ -175,7 +176,10 @@ class RunState:
             }
             _copy(found, own, path)
             missing = [name for name in missing if name not in chosen]
-            origins.append(f"{path} ({', '.join(chosen)})")
+            unused = [name for name in found if name.split(".", 1)[0] in chosen and name not in own]
+            unused = [name for name in unused if not name.startswith(self.recipe.fresh)]
+            without = f" without {', '.join(unused)}" if unused else ""
+            origins.append(f"{path} ({', '.join(chosen)}{without})")
         self.started_from = ", ".join(origins)
 
     def _load_networks(self, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -212,6 +216,13 @@ def _optimiser(settings: Player, parameters: list[nn.Parameter]) -> torch.optim.
     return OPTIMISERS[settings.kind](
         parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
     )
+
+
+def _entries(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> set[str]:
+    """The names of what an optimiser remembers of a parameter."""
+    if isinstance(optimiser, Muon) and optimiser.orthogonalises(parameter):
+        return {"momentum"}
+    return {"step", "exp_avg", "exp_avg_sq"}
 
 
 def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ganic import images
 from ganic.errors import DataError, GanicError
+from ganic.labels.reading import stored_levels
 from ganic.training.data_hash import near, perceptual_hash
 from ganic.training.recipes import Data
 from ganic.training.sources import Record
@@ -178,7 +179,7 @@ class _Reader:
         picture = images.read(record.picture.read()).image
         labels = None
         if record.map is not None:
-            labels = _read_map(record.map.read(), picture.size, self.settings.map_values)
+            labels = read_map(record.map.read(), picture.size, self.settings.map_values)
         picture = self._prepared(picture, Image.Resampling.LANCZOS)
         if min(picture.size) < self.crop:  # the header said otherwise
             raise DataError("smaller than the crop")
@@ -229,17 +230,18 @@ class _Reader:
         return image if size == image.size else image.resize(size, resampling)
 
 
-def _read_map(data: bytes, size: tuple[int, int], values: Sequence[int]) -> Image.Image:
+def read_map(data: bytes, size: tuple[int, int], values: Sequence[int] = ()) -> Image.Image:
     """A label map as an L image whose values are the labels: ``values[v]`` for v in the file, 255 beyond.
 
-    Without ``values``, the file's own.  Raises DataError.
+    Without ``values``, the file's own.  Raises DataError where it is none of a picture of this size.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            levels = stored_levels(image)
             image.load()
             if image.mode not in ("L", "P"):
                 raise DataError(f"its label map has mode {image.mode}; grey or palette (8 bits) is needed")
-            labels = Image.fromarray(np.array(image, dtype=np.uint8))
+            labels = Image.fromarray(np.array(image, dtype=np.uint8) // (255 // (levels - 1)))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"its label map cannot be read ({error})") from error
     if labels.size != size:
