@@ -3,7 +3,7 @@
     python benchmarks/jpeg_compute.py recipes/jpeg_*.toml
 
 Counts the multiplications and additions of matrix products and convolutions, forward and backward, second
-derivatives of gradient penalties included, averaged over 16 steps (lazy penalties come once in so many).
+derivatives of gradient penalties included, averaged over a few steps.
 """
 
 from __future__ import annotations

@@ -103,8 +103,7 @@ def choose(
         importance[kept] = 1
         importance[dropped] = 0
     if keep_mask is not None:
-        graded = _graded(keep_mask, width, height)
-        importance = np.maximum(importance, graded)
+        np.maximum(importance, _graded(keep_mask, width, height), out=importance)
     for x, y, w, h in keep_boxes:
         if w < 1 or h < 1 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise UsageError(
@@ -136,9 +135,10 @@ def _graded(mask: npt.NDArray[np.generic], width: int, height: int) -> npt.NDArr
         )
     if mask.dtype == np.bool_:
         return mask.astype(np.float32)
-    if mask.dtype == np.uint8:
-        return mask.astype(np.float32) / np.float32(255)
     graded: npt.NDArray[np.float32] = mask.astype(np.float32)
+    if mask.dtype == np.uint8:
+        graded /= np.float32(255)
+        return graded
     if not np.isfinite(graded).all() or graded.min() < 0 or graded.max() > 1:
         raise UsageError("mask: values beyond 0 and 1; give 0 (does not matter) to 1 (keep), or 8-bit greys")
     return graded

@@ -100,7 +100,8 @@ def test_a_second_look_helps_where_kept_blocks_end(selective: Codec, monkeypatch
     inside = np.s_[32:80, 48:112]  # the blocks that the car touches
     original = np.asarray(photo(), dtype=np.int64)
     twice = pixels(codec, codec.encode(photo(), quality=1.0, regions=regions))
-    monkeypatch.setattr(Image, "composite", lambda made, image, mask: image)
+    # All of the original in place of what the file shows: the first look once more.
+    monkeypatch.setattr("ganic.extreme.codec.in_pixels", lambda _, *size: np.ones(size, bool))
     once = pixels(codec, codec.encode(photo(), quality=1.0, regions=regions))
     errors = [np.square(made[inside] - original[inside]).mean() for made in (twice, once)]
     assert errors[0] < 0.98 * errors[1]

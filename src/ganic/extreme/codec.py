@@ -173,9 +173,11 @@ class Codec:
             latents that take the neighbours for what G makes of them, they need not be there.
             """
             nonlocal latent
-            made = self.decode(data).convert("RGB")
-            left_out = Image.fromarray(in_pixels(~plan.coded, picture.height, picture.width))
-            shown = Image.composite(made, picture.image, left_out)
+            shown = self.decode(data)
+            if shown.mode != "RGB":
+                shown = shown.convert("RGB")
+            coded = Image.fromarray(in_pixels(plan.coded, picture.height, picture.width))
+            shown.paste(picture.image, mask=coded)
             latent = analyse(self._encoder, replace(picture, image=shown), plan.coded)
 
         if amount.quality is not None:

@@ -4,8 +4,8 @@ The system of "GANs for Lossy Image Compression" (Smedemark-Margulies, Park and 
 
     Fig. 1, 6, Sec. 3.1   generator, discriminator, objective (BEGAN), recipe
     Sec. 3.2, Eq. 1       search, adam, lbfgs, budget, picture_loss
-    Sec. 3.2, R           random_linear (random_stream, hadamard): any compression ratio, bit for bit
-    everywhere Sec. 3.4              wavelets
+    Sec. 3.2, R           random_linear (random_stream, hadamard): any ratio, the same bits everywhere
+    Sec. 3.4              wavelets
     Fig. 2-5, 7, 8        figures (experiments, pictures, plots), speed
     Fig. 8                sensing, measurements, fista
     Sec. 5, future work   surfing, joint, and everything below
