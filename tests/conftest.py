@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,16 @@ def run_as_two() -> Callable[..., None]:
         team = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         command = [sys.executable, *arguments]
         processes = [subprocess.Popen(command, env=team | {"RANK": str(rank)}) for rank in range(2)]
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        try:
+            deadline = time.monotonic() + 300
+            while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+                if any(process.poll() for process in processes):
+                    break  # the other one would wait for it
+                time.sleep(0.05)
+            assert [process.poll() for process in processes] == [0, 0]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
     return run

@@ -164,6 +164,21 @@ def test_hostile_data(name: str) -> None:
         alpha.decode(HOSTILE[name], 200, 200)
 
 
+def test_a_second_header_decides_nothing() -> None:
+    """The first says 200x200; Pillow would go by the last."""
+    first, second = png(200, 200), png(4000, 3000, rows=bytes(4001 * 3000))
+    with pytest.raises(CorruptError, match="box ALPH"):
+        alpha.decode(b"\2" + first[: 8 + 25] + second[8:], 200, 200)
+
+
+def test_webp_is_for_small_pictures_only() -> None:
+    """A constant one of 268 megapixels has 40 bytes, and takes gigabytes to decode."""
+    sides = (4000 - 1) | (4001 - 1) << 14
+    large = WEBP_FILE[:21] + struct.pack("<I", sides) + WEBP_FILE[25:]
+    with pytest.raises(CorruptError, match="is not an alpha channel of 4000x4001"):
+        alpha.decode(b"\1" + large, 4000, 4001)
+
+
 @pytest.mark.parametrize("method", [1, 2])
 def test_sizes_are_compared_before_pixels_are_allocated(method: int) -> None:
     huge = (

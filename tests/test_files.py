@@ -205,5 +205,7 @@ def test_an_open_file_of_the_process_is_written_where_it_stands(tmp_path: Path) 
     with (tmp_path / "log").open("w+b") as log:
         log.write(b"before, ")
         log.flush()
-        write_atomic(f"/dev/fd/{log.fileno()}", b"after")
+        write_atomic(
+            f"/dev/fd/{log.fileno()}", lambda file: file.write(b"After") and file.seek(0) + file.write(b"a")
+        )
     assert (tmp_path / "log").read_bytes() == b"before, after"  # the same file, nothing of it lost

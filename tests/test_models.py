@@ -325,6 +325,7 @@ OK = {"__metadata__": {"ganic": json.dumps({"format": 1})}}
         with_header(OK | {"w": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, b"1234"),
         with_header(OK | {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, b"1234"),
         with_header(OK | {"w": {"dtype": "F32", "shape": [10**400], "data_offsets": [0, 4]}}, b"1234"),
+        with_header(OK | {"w": {"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}}, b"1234"),
     ],
 )
 def test_malformed_files(tmp_path: Path, data: bytes) -> None:
@@ -391,3 +392,11 @@ def test_looking_imports_neither_numpy_nor_torch(folder: Path) -> None:
         check=True,
     )
     assert run.stdout == "[]\n"
+
+
+def test_names_that_no_system_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANIC_MODELS", "~nobody-of-that-name/models")
+    with pytest.raises(ModelMissingError, match="~nobody-of-that-name"):
+        models.find("somebody")
+    with pytest.raises(ModelMissingError):
+        models.find("a\0b.safetensors")

@@ -6,8 +6,9 @@ The data are one byte that names the method, then what the method needs; its siz
     1   a lossless WebP file (a single VP8L chunk) whose green channel is the alpha
     2   a PNG file: greyscale, 1 or 8 bits, not interlaced, opaque (1 bit: 0 and 1 mean 0 and 255)
 
-``encode`` writes the shortest of those that apply. WebP is only tried up to 16 megapixels: its encoder and
-decoder need some 20 bytes per pixel, PNG's one. A picture that is opaque everywhere has no ALPH box at all.
+``encode`` writes the shortest of those that apply. WebP is only for up to 16,000,000 pixels: its encoder and
+decoder need some 20 bytes per pixel, PNG's one. A decoder refuses a larger one, and a PNG with two headers. A
+picture that is opaque everywhere has no ALPH box at all.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def decode(data: bytes, width: int, height: int) -> Image.Image:
         if method == WEBP:
             return WebPImageFile(io.BytesIO(body)).getchannel("G")
         picture: Image.Image = PngImageFile(io.BytesIO(body))
+        # A second header would have another size, and pixels are allocated for what the last one says.
+        if picture.size != (width, height) or picture.mode not in ("1", "L"):
+            raise ValueError("two headers")
         picture.load()
         return picture.convert("L")
     except Exception as error:
@@ -94,7 +98,8 @@ def _size(method: int, body: bytes) -> tuple[int, int] | None:
         if not whole or body[8:16] != b"WEBPVP8L" or body[20:21] != b"\x2f":
             return None
         bits = int.from_bytes(body[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        return (width, height) if width * height <= MAX_WEBP_PIXELS else None
     if method == PNG:
         # IHDR: width, height, then bit depth, colour type 0, compression 0, filter 0, interlace 0.
         if body[:16] != _PNG_START or body[24:29] not in (b"\1\0\0\0\0", b"\x08\0\0\0\0"):

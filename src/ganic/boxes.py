@@ -14,7 +14,7 @@ from ganic.images import Canvas, Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["from_picture", "onto_canvas"]
+__all__ = ["from_picture", "onto_canvas", "verify"]
 
 
 def from_picture(picture: Picture) -> dict[str, bytes]:
@@ -22,6 +22,12 @@ def from_picture(picture: Picture) -> dict[str, bytes]:
     boxes = {"iccp": picture.icc, "exif": picture.exif, "xmp_": picture.xmp}
     boxes["ALPH"] = None if picture.alpha is None else alpha.encode(picture.alpha)
     return {kind: data for kind, data in boxes.items() if data is not None}
+
+
+def verify(boxes: Mapping[str, bytes], width: int, height: int) -> None:
+    """Decode what beside the symbols has to be decoded. Raises CorruptError for damaged alpha."""
+    if "ALPH" in boxes:
+        alpha.decode(boxes["ALPH"], width, height)
 
 
 def onto_canvas(canvas: Canvas, boxes: Mapping[str, bytes], width: int, height: int) -> Image.Image:

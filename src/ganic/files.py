@@ -44,8 +44,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | Writer, *, overwrit
     if is_stream(path):
         try:
             # Appended, for what /dev/stdout stands for may be a file that has something in it already.
+            whole = io.BytesIO()  # where writers may seek
+            _fill(whole, data)
             with Path(path).open("ab") as file:
-                _fill(file, data)
+                file.write(whole.getbuffer())
         except OSError as error:
             raise OutputError(f"{shown}: cannot be written: {_reason(error)}") from error
         return
@@ -102,14 +104,10 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def _fill(file: BinaryIO, data: bytes | Writer) -> None:
-    if not callable(data):
-        file.write(data)
-    elif file.seekable():
+    if callable(data):
         data(file)
     else:
-        whole = io.BytesIO()
-        data(whole)
-        file.write(whole.getbuffer())
+        file.write(data)
 
 
 def _move(temporary: Path, target: Path, overwrite: bool) -> None:

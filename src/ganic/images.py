@@ -114,6 +114,12 @@ class Canvas:
             raise ValueError(f"cannot paste {window.dtype} {window.shape} at {x, y}")
         self._image.paste(Image.fromarray(window), (x, y))
 
+    def fill(self, picture: Image.Image) -> None:
+        """Take a whole picture of this size, mode RGB; it is used up."""
+        if (picture.size, picture.mode) != (self._image.size, "RGB"):
+            raise ValueError(f"cannot fill {self._image.size} with {picture.mode} {picture.size}")
+        self._image = picture
+
     def to_image(
         self,
         alpha: Image.Image | None = None,

@@ -54,6 +54,7 @@ System = Literal["extreme", "ganz", "jpeg", "segmentation"]
 FORMAT = 1
 ID_BYTES = 6
 WEIGHTS = Path(__file__).parent / "weights"
+MAX_DIMENSIONS = 8
 MAX_HEADER_BYTES = 16 * 2**20  # the safetensors library allows 100 MB; ours are under 100 kB
 
 # safetensors' name -> numpy's. bfloat16 is missing on purpose: numpy has none.
@@ -154,7 +155,14 @@ def _scan() -> tuple[list[ModelInfo], list[str]]:
 
 def _folders() -> list[Path]:
     named = os.environ.get("GANIC_MODELS", "").split(os.pathsep)
-    return [*(Path(folder).expanduser() for folder in named if folder), WEIGHTS]
+    return [*(_at_home(folder) for folder in named if folder), WEIGHTS]
+
+
+def _at_home(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # of nobody here
+        return Path(folder)
 
 
 def _missing(which: str | bytes, found: list[ModelInfo], passed_over: list[str]) -> str:
@@ -292,8 +300,9 @@ def _open(path: Path) -> tuple[ModelInfo, dict[str, _Tensor], int]:
         raise ModelMissingError(
             f"{path}: no such file; `ganic models` lists the models that are here"
         ) from error
-    except OSError as error:
-        raise ModelMissingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ModelMissingError(f"{path}: cannot be read: {reason}") from error
     except _Malformed as error:
         raise ModelFormatError(f"{path}: {error}") from error
     return info, table, start
@@ -354,7 +363,7 @@ def _tensor(name: str, entry: object) -> _Tensor:
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise _Malformed(f"tensor {name!r}: type {dtype!r} is not one of {', '.join(_DTYPES)}")
-    if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2:
+    if not _is_sizes(shape) or len(shape) > MAX_DIMENSIONS or not _is_sizes(offsets) or len(offsets) != 2:
         raise _Malformed(f"tensor {name!r}: malformed shape or offsets")
     tensor = _Tensor(dtype, tuple(shape), offsets[0], offsets[1])
     if tensor.end - tensor.begin != math.prod(shape) * int(_DTYPES[dtype][-1]):

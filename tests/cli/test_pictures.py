@@ -220,6 +220,14 @@ def test_compare_draws_a_figure(run: Run, picture: Path) -> None:
     assert {path.name for path in Path().iterdir()} == {"photo.png", "figure.png", "figure.webp"}
 
 
+def test_decode_needs_a_format_from_somewhere(run: Run, picture: Path) -> None:
+    encode(run, "photo.png")
+    assert run("decode", "photo.ganic", "-o", "pictures").exit_code == 2 and not Path("pictures").exists()
+    assert run("decode", "photo.ganic", "-o", "bare", "--format", "webp").exit_code == 0
+    assert Path("bare").read_bytes()[8:12] == b"WEBP"
+    assert run("decode", "photo.ganic", "-o", "/dev/null").exit_code == 0
+
+
 def test_compare_measures_what_it_shows_and_leaves_out_who_cannot(run: Run) -> None:
     Image.new("RGB", (16400, 16), "white").save("strip.png")
     arguments = ("compare", "strip.png", "--model", "tiny", "--quality", "60", "--json")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,15 @@ from PIL import Image
 
 import ganic
 from ganic import bitstream, images, models
-from ganic.errors import CorruptError, GanicError, MismatchError, ModelMissingError, TargetError, UsageError
+from ganic.errors import (
+    CorruptError,
+    GanicError,
+    MismatchError,
+    ModelFormatError,
+    ModelMissingError,
+    TargetError,
+    UsageError,
+)
 from ganic.extreme import windowed
 from ganic.extreme.codec import Codec
 from ganic.extreme.rate_search import largest_within
@@ -215,6 +225,45 @@ def test_a_flipped_quality_byte_is_a_mismatch_or_corrupt(codec: Codec) -> None:
 def test_wrong_arguments_are_usage_errors(codec: Codec, arguments: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         codec.encode(photo(16, 16), **arguments)  # type: ignore[arg-type]
+
+
+def test_too_few_streams_are_noticed_before_the_picture_is_made(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty bytes must not commit the memory of 400 megapixels."""
+    data = bitstream.pack(codec.model_id, 65535, 6103, [b"\0"], {}, b"")
+    monkeypatch.setattr("ganic.images.Canvas", lambda *size: pytest.fail("allocated"))
+    with pytest.raises(CorruptError, match="1 streams where 65535x6103 pixels have 96"):
+        codec.decode(data)
+
+
+def test_verify_looks_at_what_is_beside_the_symbols(codec: Codec) -> None:
+    picture = photo(32, 32)
+    picture.putalpha(100)
+    good = bitstream.unpack(codec.encode(picture, quality=0.5))
+    symbols = [codec.symbols(codec.encode(picture, quality=0.5))]
+    canonical = [good.streams[0][:1], *(value.canonical() for value in symbols[0])]
+    broken = bitstream.pack(good.model_id, 32, 32, good.streams, {"ALPH": b"\0"}, canonical)
+    with pytest.raises(CorruptError, match="box ALPH"):
+        codec.verify(broken)
+
+
+@pytest.mark.parametrize(
+    ("drop", "config"),
+    [
+        ("gain.anchors", {}),
+        ("prior.hyper_mean", {}),
+        ("generator.out.weight", {}),
+        ("", {"generator": {"of": "a later version"}}),
+        ("", {"encoder": {}}),
+    ],
+)
+def test_models_that_are_not_whole(drop: str, config: dict[str, Any]) -> None:
+    model = models.load(TINY)
+    tensors = {name: value for name, value in model.tensors.items() if name != drop}
+    with pytest.raises(ModelFormatError):
+        broken = Codec(dataclasses.replace(model, tensors=tensors, config=model.config | config))
+        broken.decode(broken.encode(photo(32, 32), quality=0.5))
 
 
 def test_fidelity_needs_a_second_generator(codec: Codec) -> None:

@@ -321,7 +321,15 @@ def test_settings_that_come_to_nothing_are_refused() -> None:
     assert "architecture.latent" in problem("photo_joint", "objective.architecture.latent=388")
     assert "architecture.noise" in problem("photo_joint", "objective.architecture.noise=1")
     assert "lambda_low" in problem("photo_joint", "objective.lambda_low=0")
+    assert "lambda_high" in problem("street", "objective.lambda_high=0")
     assert "weight_decay is not for muon" in problem("photo_joint", "players.codec.weight_decay=0.1")
+
+
+@pytest.mark.parametrize("name", ["photo_joint", "photo_distortion", "agustsson2019_c8"])
+def test_codecs_that_are_called_as_a_whole_may_be_compiled(name: str) -> None:
+    folder = Path(__file__).parents[2] / "recipes"
+    with torch.device("meta"):
+        build(recipes.load(folder / f"{name}.toml", ['compile=["codec"]']))
 
 
 def test_a_projected_discriminator_plays(objective: Make) -> None:

@@ -18,6 +18,7 @@ from ganic import bitstream, images
 from ganic.errors import (
     CorruptError,
     GanicError,
+    InputError,
     MismatchError,
     ModelError,
     ModelFormatError,
@@ -396,3 +397,16 @@ def test_price_grows_with_the_square_of_the_step() -> None:
     model_steps = model_file.quantiser_steps()
     assert config.price_at(10) == pytest.approx(0.5 * float(model_steps[10] / model_steps[0]) ** 2, rel=1e-5)
     assert Head("tiles", 0, "basis", 3).to_bytes(Layout(32, 32, 32)) == b"\0\x03"
+
+
+def test_too_many_tiles_are_an_input_error(codec: Codec) -> None:
+    with pytest.raises(InputError, match=r"over the limit of 1024.*generative codec"):
+        codec.encode(Image.new("RGB", (32 * 1025, 1)), quality=0.5, fit="tiles")
+
+
+def test_a_whole_picture_is_joined_without_copies() -> None:
+    layout = Layout(50, 30, 32, "resized")
+    tile = np.linspace(0, 1, 3 * 32 * 32, dtype=np.float32).reshape(1, 3, 32, 32)
+    expected = Image.fromarray(np.rint(tile[0].transpose(1, 2, 0) * 255).astype(np.uint8))
+    made = layout.join(tile).to_image()
+    assert made.tobytes() == expected.resize((50, 30), Image.Resampling.LANCZOS).tobytes()

@@ -313,3 +313,14 @@ def test_a_network_with_one_tensor_too_few_is_refused(write: Write) -> None:
     del tensors["net.slice5.10.bias"]
     with pytest.raises(ModelFormatError, match=r"slice5\.10\.bias"):
         LPIPS(write(tensors))
+
+
+def test_other_inceptions_are_not_fids(tmp_path: Path) -> None:
+    """torchvision's has the same layers, 1000 classes and a second head."""
+    for wrong in (
+        inception() | {"fc.weight": np.zeros((1000, 2048), np.float16)},
+        inception() | {"AuxLogits.fc.weight": np.zeros((1000, 768), np.float16)},
+    ):
+        save_file(wrong, tmp_path / "inception.safetensors")
+        with pytest.raises(ModelFormatError, match="not FID's network"):
+            InceptionFeatures(tmp_path / "inception.safetensors")

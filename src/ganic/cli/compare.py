@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
+from click.core import ParameterSource
 
 from ganic import __version__
 from ganic.cli import jobs, options
@@ -106,7 +107,8 @@ def command(
         raise click.UsageError("--crop is what a figure shows: give one, and -o FILE.png or FILE.webp.")
     job = jobs.Job(original, page)
     jobs.check_target(job, force)
-    rivals = _rivals(against)
+    chosen_by_default = click.get_current_context().get_parameter_source("against")
+    rivals = _rivals(against, lenient=chosen_by_default == ParameterSource.DEFAULT)
 
     from ganic import _api, images
 
@@ -138,22 +140,24 @@ def command(
     if kind is None:
         made = _page(original, picture, codings, found).encode()
     else:
-        made = _figure(picture.image, codings, box, kind)
+        made = _figure(picture, codings, box, kind)
     jobs.write(job, made, force)
     _report(page, picture, codings, as_json, quiet)
 
 
-def _rivals(names: str) -> list[Baseline]:
-    """The baselines asked for, in that order; of the default ones those that are installed."""
+def _rivals(names: str, *, lenient: bool) -> list[Baseline]:
+    """The baselines asked for, in that order; where that is ``lenient``, those that are installed."""
     from ganic.baselines import available
 
     by_name = {baseline.name: baseline for baseline in available()}
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
     for name in wanted:
-        if name not in by_name and name not in AGAINST:
+        if name not in by_name and not lenient:
             raise click.UsageError(
                 f"--against {name}: not installed or unknown; there are {', '.join(by_name)}."
             )
+        if name not in by_name:
+            click.echo(f"left out: {name}, not installed; pip install 'ganic[baselines]'", err=True)
     return [by_name[name] for name in wanted if name in by_name]
 
 
@@ -222,6 +226,7 @@ def _page(original: str, picture: Picture, codings: list[Coding], found: Info) -
         remarks=remarks,
         footnote=f"Made by ganic {__version__}, model {found.model or 'by path'} ({found.model_id}).",
         measured="shown",
+        icc=picture.icc,
     )
 
 
@@ -237,17 +242,18 @@ def _figure_box(size: tuple[int, int], crop: Box | None) -> tuple[int, int, int,
     return (x, y, x + w, y + h)
 
 
-def _figure(original: Image.Image, codings: list[Coding], box: tuple[int, int, int, int], kind: str) -> bytes:
+def _figure(original: Picture, codings: list[Coding], box: tuple[int, int, int, int], kind: str) -> bytes:
     """The same part of every picture, as a picture file."""
     from ganic.pages.figure import Panel, figure
 
-    width, height = original.size
-    panels = [Panel("Original", f"{width} x {height}", original.crop(box))]
+    width, height = original.width, original.height
+    panels = [Panel("Original", f"{width} x {height}", original.image.crop(box))]
     for coding in codings:
         note = coding.note or f"{8 * coding.bytes / (width * height):.3f} bits per pixel"
         panels.append(Panel(f"{coding.name}: {coding.bytes:,} bytes", note, coding.picture.crop(box)))
     made = io.BytesIO()
-    figure(panels, FIGURE_COLUMNS).save(made, kind, **({"quality": 95} if kind == "WEBP" else {}))
+    how = {"quality": 95} if kind == "WEBP" else {}
+    figure(panels, FIGURE_COLUMNS).save(made, kind, icc_profile=original.icc, **how)
     return made.getvalue()
 
 

@@ -10,10 +10,16 @@ import click
 
 from ganic.cli import jobs, options
 from ganic.cli.batch import Done, Status, run
+from ganic.files import is_stream
 
 if TYPE_CHECKING:
     from ganic.cli.jobs import Job
     from ganic.hardware import Precision
+
+
+def _says_nothing(target: str, given: str | None) -> bool:
+    """Whether the name of a file to be written leaves its format open."""
+    return target == jobs.STDIO or (not Path(target).suffix and (bool(given) or is_stream(target)))
 
 
 @click.command("decode", short_help="Turn .ganic files into pictures.")
@@ -64,7 +70,7 @@ def command(
     from ganic.cli import picture_files
 
     kinds = {
-        job.target: picture_files.kind_of(job.target if Path(job.target).suffix else extension)
+        job.target: picture_files.kind_of(extension if _says_nothing(job.target, suffix) else job.target)
         for job in work
     }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from ganic import __version__
 from ganic.cli import options
 from ganic.errors import TargetError
 
@@ -104,7 +105,7 @@ def command(
     codec = load_codec(model, cast("Precision", precision))
     found = models.find(model)
     baselines = {baseline.name: baseline for baseline in available()}
-    lower = None if floor is None else _named(baselines, floor, "--floor")
+    lower = None if floor is None else _named(baselines, floor.strip().lower(), "--floor")
     ours = {point.name: _Ours(codec, found, point, fidelity, precision, lower) for point in points}
     contest = Contest(
         find_pictures(Path(folder)),
@@ -163,7 +164,13 @@ class _Ours:
 
     @property
     def identity(self) -> str:
-        parts = [f"model {self.model.digest}", self.point.name, self.precision]
+        import torch
+
+        from ganic.hardware import uses_bf16
+
+        bf16 = uses_bf16(cast("Precision", self.precision), torch.device("cpu"))
+        how = f"ganic {__version__}, {self.precision} as {'bf16' if bf16 else 'fp32'}"
+        parts = [f"model {self.model.digest}", self.point.name, how]
         if self.fidelity:
             parts.append(f"fidelity {self.fidelity:g}")
         if self.floor:

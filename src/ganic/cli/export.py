@@ -44,7 +44,10 @@ def command(
 
 
 def _export(run_dir: Path, target: Path, name: str, card: str, fidelity: str | None) -> ModelInfo:
-    from ganic.training.run_log import run_recipe
+    try:
+        from ganic.training.run_log import run_recipe
+    except ModuleNotFoundError as error:
+        raise UsageError(f"export: {error.name} is not installed; pip install 'ganic[train]'") from error
 
     system = run_recipe(run_dir).system
     if fidelity is not None and system != "extreme":

@@ -93,6 +93,7 @@ def command(
     if output:
         jobs.check_target(jobs.Job(data, output), force)
 
+    from ganic.hardware import device_of
     from ganic.jpeg import datasets, evaluate, table
     from ganic.jpeg.remembered import remembered
     from ganic.jpeg.sampling import Subsampling
@@ -101,6 +102,7 @@ def command(
     qualities = [check_quality(number) for number in _numbers("--quality", quality)]
     subsamplings = [Subsampling.parse(text.strip()) for text in subsampling.split(",")]
     window = _box(box)
+    device_of(device)  # raises before pictures are read
     rows = [
         (table.RGB, rgb, True, 1.0),
         (table.CONVOLUTIONAL, conv, False, 1.0),

@@ -249,7 +249,10 @@ class _Picture:
         kept = self.contest.store.recall(rate, self.contest.key, self.name, request)
         if kept is not None:
             return kept
-        data = codec.encode(self.original)
+        try:
+            data = codec.encode(self.original)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
         return self._keep(rate, self.contest.key, request, data, None, None, codec.decode(data))
 
     def through(self, opponent: Opponent, rate: str, our_bytes: int) -> Measurement:

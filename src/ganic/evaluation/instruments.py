@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganic.errors import ModelMissingError, UsageError
 from ganic.evaluation.store import digest
 from ganic.metrics import Gaussian, Quality, measure
+from ganic.metrics.ssimulacra import ssimulacra2_installed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +44,10 @@ class Instruments:
         files = {"lpips": self.lpips, "dists": self.dists}
         weights = {name: digest(path.read_bytes()) if path else None for name, path in files.items()}
         measures = " ".join(field.name for field in fields(Quality))  # another release may have fewer
-        return {"measures": measures, "ssimulacra2": self.with_ssimulacra2, **weights}
+        scorer = None
+        if self.with_ssimulacra2:
+            scorer = version("ssimulacra2") if ssimulacra2_installed() else "missing"
+        return {"measures": measures, "ssimulacra2": scorer, **weights}
 
     @cached_property
     def fid_identity(self) -> str:

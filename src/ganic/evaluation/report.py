@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganic import images
 from ganic.errors import OutputError
 from ganic.evaluation.plots import curves
 from ganic.evaluation.published import PublishedPoint
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from ganic.evaluation.contest import Contest
 
 SHOWN = 3
-"""Pictures in the report when none are named; each adds all its codings, a few megabytes."""
+"""Pictures in the report when none are named; each adds all its codings at all rates."""
+PIXELS = 500_000
+"""Of each that are shown: there are dozens in one file."""
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8885; --ours: #c8102e }
+:root { color-scheme: light dark; --line: #8885; --ours: light-dark(#c8102e, #ff7b8a) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
@@ -212,7 +215,8 @@ def _viewer(contest: Contest, evaluation: Evaluation, picture: str, rate: str) -
     ]
     source_bytes = (contest.folder / picture).stat().st_size
     title = f"{picture}, {rate}"
-    inner = page(title, Coding("original", original, source_bytes), codings, MEASURES)
+    icc = images.read(contest.folder / picture).icc
+    inner = page(title, Coding("original", original, source_bytes), codings, MEASURES, pixels=PIXELS, icc=icc)
     summary = f"{escape(title)}: {ours.bytes:,} bytes, {ours.bpp:.3f} bits per pixel"
     # A frame inside a closed <details> is not rendered; lazy keeps it from being parsed until it is.
     return (

@@ -10,7 +10,7 @@ part is synthesised also the box LABL (:mod:`ganic.extreme.selection`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -25,7 +25,14 @@ from torch import Tensor
 from ganic import bitstream, boxes, byte_products, images, models
 from ganic.allocator import expect_large_blocks
 from ganic.amounts import Amount
-from ganic.errors import CorruptError, ModelError, ModelMissingError, TargetError, UsageError
+from ganic.errors import (
+    CorruptError,
+    ModelError,
+    ModelFormatError,
+    ModelMissingError,
+    TargetError,
+    UsageError,
+)
 from ganic.extreme import eight_bit
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
@@ -34,7 +41,7 @@ from ganic.extreme.integer_prior import IntegerPrior, Quantised
 from ganic.extreme.layout import plan_of
 from ganic.extreme.prior import HyperEncoder
 from ganic.extreme.rate_search import TOLERANCE, largest_within
-from ganic.extreme.selection import conditions_of, labels_for
+from ganic.extreme.selection import check_labels, conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
 from ganic.hardware import Precision, device_of, uses_bf16
@@ -83,7 +90,7 @@ class Codec:
                 f"{model.name}: is a model of {model.system}, not of the generative codec; choose another"
             )
         expect_large_blocks()
-        self.model_id = model.model_id
+        self.model_id, self._path = model.model_id, model.path
         self.classes: tuple[str, ...] = tuple(model.config.get("classes", ()))
         self.device = device_of(device)
         self.dtype = torch.bfloat16 if uses_bf16(precision, self.device) else torch.float32
@@ -91,13 +98,16 @@ class Codec:
         self._tensors = {name: torch.from_numpy(value) for name, value in model.tensors.items()}
         self._config = config = model.config
         self._generators: dict[float, Generator] = {}
-        anchors = self._tensors["gain.anchors"].float()
-        self._gains: npt.NDArray[np.float32] = torch.exp(
-            anchor_weights(torch.arange(QUALITIES)) @ anchors
-        ).numpy()  # factor per quality index and latent channel: latents are multiplied by it, then rounded
-        self.prior = IntegerPrior(
-            {name: value.numpy() for name, value in self._part("prior").items()}, config.get("bit_price", 0.0)
-        )
+        try:
+            anchors = self._tensors["gain.anchors"].float()
+            # Factor per quality index and latent channel: latents are multiplied by it, then rounded.
+            self._gains: npt.NDArray[np.float32] = torch.exp(
+                anchor_weights(torch.arange(QUALITIES)) @ anchors
+            ).numpy()
+            prior = {name: value.numpy() for name, value in self._part("prior").items()}
+            self.prior = IntegerPrior(prior, config.get("bit_price", 0.0))
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise self._incomplete(error) from error
 
     @classmethod
     def load(
@@ -226,12 +236,32 @@ class Codec:
     @cached_property
     def _encoder(self) -> Encoder:
         with torch.inference_mode(False):
-            return self._placed(_filled(Encoder(**self._config["encoder"]), self._part("encoder")))
+            return self._placed(self._network(Encoder, "encoder"))
 
     @cached_property
     def _hyper_encoder(self) -> HyperEncoder:
         with torch.inference_mode(False):
-            return _filled(HyperEncoder(**self._config["hyper_encoder"]), self._part("hyper_encoder"))
+            return self._network(HyperEncoder, "hyper_encoder")
+
+    def _network(self, kind: Callable[..., Network], name: str, fidelity: float = 0.0) -> Network:
+        """One of the model's networks, as float32 on the CPU.  Raises ModelFormatError."""
+        state = self._part(name)
+        try:
+            if fidelity > 0:
+                # Interpolating the weights of two generators of one lineage interpolates between their
+                # pictures (network interpolation, arXiv:1811.10515).
+                for key, value in self._part(f"{name}_mse").items():
+                    state[key] = torch.lerp(state[key].float(), value.float(), fidelity)
+            network = kind(**self._config[name])
+            network.load_state_dict({key: value.float() for key, value in state.items()})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise self._incomplete(error) from error
+        return network.eval().requires_grad_(False)
+
+    def _incomplete(self, error: Exception) -> ModelFormatError:
+        return ModelFormatError(
+            f"{self._path}: is no complete model of this version of ganic ({error}); get it again, or update"
+        )
 
     def _placed(self, network: Network) -> Network:
         return network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -288,6 +318,9 @@ class Codec:
         container = self._unpack(data)
         area = self._area(container)
         self._read(container, area, lambda tile, value: None)
+        if "LABL" in container.boxes:
+            check_labels(container, len(self.classes))
+        boxes.verify(container.boxes, container.width, container.height)
 
     @torch.inference_mode()
     def decode(self, data: bytes, *, fidelity: float = 0.0) -> Image.Image:
@@ -301,8 +334,8 @@ class Codec:
         Raises: as :meth:`verify`; UsageError if this model has no second generator.
         """
         container = self._unpack(data)
-        generator = self._generator(fidelity)
         area = self._area(container)
+        generator = self._generator(fidelity)
         latent = np.empty((*area.shape, self.prior.latent), dtype=np.int16)
 
         def place(tile: Tile, value: Quantised) -> None:
@@ -311,8 +344,8 @@ class Codec:
         conditions = None
         if "LABL" in container.boxes:
             conditions = conditions_of(container, len(self.classes), area)
-        canvas = images.Canvas(container.width, container.height)
         self._read(container, area, place)
+        canvas = images.Canvas(container.width, container.height)
         synthesise(generator, latent, self._gains, area, canvas, conditions)
         return boxes.onto_canvas(canvas, container.boxes, container.width, container.height)
 
@@ -326,7 +359,14 @@ class Codec:
         return container
 
     def _area(self, container: bitstream.Container) -> Allocation:
-        """What each latent position got. Raises CorruptError."""
+        """What each latent position got; nothing large is allocated for it. Raises CorruptError."""
+        rows, columns = (-(-side // STRIDE) for side in (container.height, container.width))
+        count = len(tiles(rows, columns))
+        if len(container.streams) != count:
+            raise CorruptError(
+                f"file: {len(container.streams)} streams where {container.width}x{container.height} pixels "
+                f"have {count}; the file is damaged, get it again"
+            )
         if not container.streams[0]:
             raise CorruptError(
                 "file: the first stream lacks its quality byte; the file is damaged, get it again"
@@ -353,11 +393,6 @@ class Codec:
     def _tiles(self, container: bitstream.Container, area: Allocation) -> Iterator[tuple[Tile, Quantised]]:
         """Every tile as the entropy model reads it, not yet checked. Raises CorruptError."""
         grid = tiles(*area.shape)
-        if len(container.streams) != len(grid):
-            raise CorruptError(
-                f"file: {len(container.streams)} streams where {container.width}x{container.height} pixels "
-                f"have {len(grid)}; the file is damaged, get it again"
-            )
         for number, (tile, stream) in enumerate(zip(grid, container.streams, strict=True)):
             yield tile, self.prior.read(stream[1:] if number == 0 else stream, area.tile(tile))
 
@@ -369,14 +404,8 @@ class Codec:
         if generator is None:
             if fidelity > 0 and not self.has_distortion_generator:
                 raise UsageError("fidelity: this model has no distortion-only generator; leave it at 0")
-            state = self._part("generator")
-            if fidelity > 0:
-                # Interpolating the weights of two generators of one lineage interpolates between their
-                # pictures (network interpolation, arXiv:1811.10515).
-                for name, value in self._part("generator_mse").items():
-                    state[name] = torch.lerp(state[name].float(), value.float(), fidelity)
             with torch.inference_mode(False):
-                generator = _filled(Generator(**self._config["generator"]), state)
+                generator = self._network(Generator, "generator", fidelity)
                 ranges = self._part("ranges")
                 if self._reduces and ranges and byte_products.supported():
                     eight_bit.reduce(generator, ranges, self.dtype)
@@ -385,9 +414,3 @@ class Codec:
                 self._generators.pop(next(iter(self._generators)))
             self._generators[fidelity] = generator
         return generator
-
-
-def _filled(network: Network, state: Mapping[str, Tensor]) -> Network:
-    """With these weights, as float32 on the CPU."""
-    network.load_state_dict({name: value.float() for name, value in state.items()})
-    return network.eval().requires_grad_(False)

@@ -40,8 +40,10 @@ GROUPS = 4
 ACTIVATION_MAX = 255
 ACCUMULATOR_LIMIT = 2**24
 MEAN_LIMIT = 4095
-BAND_SIZE = 4
-"""Quality indices per band of the hyper-latent prior."""
+BAND_SIZE, BANDS = 4, 64
+"""Quality indices per band of the hyper-latent prior, and how many bands there are."""
+MAX_SCALES = 256
+"""Scale indices are bytes."""
 
 Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -209,7 +211,10 @@ class IntegerPrior:
         self.scales = self.tables.n_tables
         self.latent = self.head[0].weight.shape[1] // 2
         self.hyper = self.hyper_mean.shape[1]
-        if self.latent % GROUPS or int(self.hyper_index.max(initial=0)) >= self.scales:
+        banded = self.hyper_mean.shape == self.hyper_index.shape == (BANDS, self.hyper)
+        banded = banded and self.decoder[2].bias.shape[:1] == (BANDS,)
+        few = self.scales <= MAX_SCALES and int(self.hyper_index.max(initial=0)) < self.scales
+        if self.latent % GROUPS or not (banded and few):
             raise ModelFormatError(
                 "prior: tables and layers do not belong together; the model file is damaged"
             )

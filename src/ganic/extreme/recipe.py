@@ -51,7 +51,7 @@ def _check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Publishe
     """Raises RecipeError for crops that do not fit the networks, and for what ``compile`` would not reach."""
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
-    whole = isinstance(table, CompactSettings) and table.stage != "adversarial"
+    whole = not isinstance(table, SelectiveSettings) and getattr(table, "stage", "") != "adversarial"
     for name in recipe.compile:
         if name == "discriminator" or (name == "codec" and not whole):
             raise RecipeError(

@@ -127,13 +127,19 @@ def _mixed(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def conditions_of(container: Container, classes: int, area: Allocation) -> Conditions:
-    """The class shares of a file's label map, by window. Raises CorruptError."""
+def check_labels(container: Container, classes: int) -> npt.NDArray[np.uint8]:
+    """The label map of a file, for a model of so many classes. Raises CorruptError."""
     labels = labels_of(container)
     if int(labels[labels != VOID].max(initial=0)) >= classes:
         raise CorruptError(
             "box LABL: has a class that the model does not have; the file is damaged, get it again"
         )
+    return labels
+
+
+def conditions_of(container: Container, classes: int, area: Allocation) -> Conditions:
+    """The class shares of a file's label map, by window. Raises CorruptError."""
+    labels = check_labels(container, classes)
 
     def window(row: Span, column: Span) -> Tensor:
         height, width = ((span.outer_stop - span.outer_start) * STRIDE for span in (row, column))
@@ -147,4 +153,4 @@ def conditions_of(container: Container, classes: int, area: Allocation) -> Condi
     return window
 
 
-__all__ = ["channels", "conditions_of", "labels_for", "noise", "shares"]
+__all__ = ["channels", "check_labels", "conditions_of", "labels_for", "noise", "shares"]

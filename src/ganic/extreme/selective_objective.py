@@ -34,7 +34,7 @@ from ganic.extreme.distortion import Distortion, DistortionWeights, Weight
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.heat_maps import random_box, random_instances
 from ganic.extreme.model import Architecture, CompactModel
-from ganic.extreme.objective import random_quality, trade_off
+from ganic.extreme.objective import Price, random_quality, trade_off
 from ganic.extreme.selection import shares
 from ganic.extreme.tiling import STRIDE
 from ganic.training.objective import Batch
@@ -52,8 +52,8 @@ class SelectiveSettings(DistortionWeights):
     whole: Share = 0.25  # of the pictures: everything preserved, and no labels for G
     preserved: Share = 0.25  # RI: this share of the instances
     look_again: Share = 0.0  # of the batches: E sees G's own picture where nothing is coded, as in the codec
-    lambda_low: Weight = 1e-4  # bits per pixel per squared grey level, at quality index 0
-    lambda_high: Weight = 1.5e-2  # the same at quality index 255; log-linear between
+    lambda_low: Price = 1e-4  # bits per pixel per squared grey level, at quality index 0
+    lambda_high: Price = 1.5e-2  # the same at quality index 255; log-linear between
     guide: Weight = 0.1  # of features in synthesised regions, beside terms of d that weigh lambda / mse
     conditional: bool = True  # D sees labels; without, and without selection, this is plain GC
     adversarial: Weight = 0.1  # of L_GAN

@@ -22,7 +22,7 @@ STRIDE = 16
 """Picture pixels per latent position, in each direction."""
 
 TILE = 128
-"""Largest side of a tile in latent positions (2048 pixels)."""
+"""Side of a large tile in latent positions (2048 pixels); 129 occurs where the last cut is rounded down."""
 
 
 def in_pixels(positions: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from ganic import bitstream, boxes, images, models
 from ganic.amounts import Amount
 from ganic.entropy import SymbolDecoder
-from ganic.errors import CorruptError, ModelMissingError, UsageError
+from ganic.errors import CorruptError, InputError, LimitError, ModelMissingError, UsageError
 from ganic.ganz import payload
 from ganic.ganz.budget import Report, Settings
 from ganic.ganz.encoding import Encoding, Job
 from ganic.ganz.layout import Fit, Layout
 from ganic.ganz.model import Model, from_file
 from ganic.ganz.payload import Head, StoredLayer
+from ganic.ganz.random_linear import RATIOS
 from ganic.ganz.rows import Parts
 from ganic.ganz.stored_latents import coder_of, layer_of, step_of
 from ganic.hardware import Precision, device_of, uses_bf16
@@ -163,7 +164,10 @@ class Codec:
             chosen = "tiles"
         several = chosen == "tiles" and max(picture.width, picture.height) > config.image_size
         overlap = config.overlap if several else 0
-        layout = Layout(picture.width, picture.height, config.image_size, chosen, overlap)
+        try:
+            layout = Layout(picture.width, picture.height, config.image_size, chosen, overlap)
+        except LimitError as error:
+            raise InputError(f"{error}; use the generative codec, or make it smaller") from error
         metadata = boxes.from_picture(picture)
         limit = None
         if amount.quality is None:
@@ -183,7 +187,8 @@ class Codec:
         Raises StreamError if the file is damaged, MismatchError if its symbols are not those that were
         encoded, ModelMissingError if another model made it.
         """
-        self._read(data)
+        container, *_ = self._read(data)
+        boxes.verify(container.boxes, container.width, container.height)
 
     def symbols(self, data: bytes) -> Symbols:
         """The latents in a file [tiles, d], in quantiser steps; raises as `verify`."""
@@ -222,7 +227,7 @@ class Codec:
             raise CorruptError(f"ganz file: {len(container.streams)} streams instead of one; get it again")
         (stream,) = container.streams
         head, layout, at = payload.parse(
-            stream, container.width, container.height, self.model.size, self.model.generator.h0_size
+            stream, container.width, container.height, self.model.size, self.model.latent_size(RATIOS[0])
         )
         if head.layer == "basis" and self.model.prior is None:
             raise CorruptError(

@@ -42,7 +42,7 @@ class Layout:
         if self.count > MAX_TILES:
             raise LimitError(
                 f"picture: {self.width}x{self.height} pixels need {self.count} tiles of side {self.size}, "
-                f"over the limit of {MAX_TILES}; use a model for large pictures"
+                f"over the limit of {MAX_TILES}"
             )
 
     @property
@@ -86,7 +86,7 @@ class Layout:
         canvas = Canvas(self.width, self.height)
         if self.fit == "resized":
             image = Image.fromarray(_to_bytes(tiles[0].transpose(1, 2, 0)))
-            canvas.paste(0, 0, np.array(image.resize((self.width, self.height), Image.Resampling.LANCZOS)))
+            canvas.fill(image.resize((self.width, self.height), Image.Resampling.LANCZOS))
             return canvas
         stride = self.size - self.overlap
         strip = np.zeros((self.size, (self.columns - 1) * stride + self.size, 3), np.float32)

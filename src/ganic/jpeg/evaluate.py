@@ -8,6 +8,7 @@ bytes per file.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ class FeatureNetwork(Protocol):
     """RGB [n, 3, h, w] in 0..1 -> features [n, ``dimensions``]; ``name`` says what it is, in tables."""
 
     name: str
+    identity: str
+    """The name, and of which weights where the user gives them."""
     dimensions: int
 
     def features(self, rgb: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ class FeatureNetwork(Protocol):
 class CifarFeatures:
     """For 32 x 32 pictures."""
 
-    name = CifarResNet.NAME
+    name = identity = CifarResNet.NAME
     dimensions = CifarResNet.DIMENSIONS
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -67,7 +70,7 @@ class CifarFeatures:
 class SqueezeFeatures:
     """For pictures of 64 x 64 and more: means over positions of SqueezeNet's last layer."""
 
-    name = "ImageNet SqueezeNet 1.1, 512 features"
+    name = identity = "ImageNet SqueezeNet 1.1, 512 features"
     dimensions = CHANNELS[-1]
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -85,6 +88,7 @@ class FidFeatures:
 
     def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
         self._network = InceptionFeatures(weights).to(device)
+        self.identity = f"{self.name} ({hashlib.sha256(weights.read_bytes()).hexdigest()})"
 
     def features(self, rgb: Tensor) -> Tensor:
         return self._network(rgb)  # type: ignore[no-any-return]

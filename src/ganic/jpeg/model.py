@@ -91,10 +91,10 @@ def from_file(
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         raise ModelFormatError(f"{file.path}: lacks tensors of its config, or has others; export it again")
     generator.requires_grad_(False).eval()
-    generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    where = device_of(device)
+    generator.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator.truncate(truncation)
     names = tuple(map(str, file.config.get("class_names", ())))
-    where = device_of(device)
     bf16 = uses_bf16(precision, where)
     return JpegModel(generator, file.name, file.model_id, names, where, bf16)
 

@@ -25,7 +25,7 @@ def remembered(
     Raises UsageError where the file is of other pictures, of another network or not such a file; OutputError
     where it cannot be written.
     """
-    source = f"{network.name}; {hashlib.sha256(pictures.tobytes()).hexdigest()}"
+    source = f"{network.identity}; {hashlib.sha256(pictures.tobytes()).hexdigest()}"
     if path.exists():
         return _read(path, source)
     found = statistics(pictures, network, device)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganic.errors import UsageError
+from ganic.errors import ModelFormatError, UsageError
 from ganic.metrics.frechet import Gaussian, GaussianAccumulator
 from ganic.metrics.patch_frechet import PatchFrechet, between
 from ganic.metrics.pixels import Pixels, as_pair, as_pixels
@@ -156,6 +156,10 @@ class _E(nn.Module):
         return torch.cat(branches, dim=1)
 
 
+CLASSES = 1008
+"""Of TensorFlow's network; torchvision's has 1000."""
+
+
 class InceptionFeatures(nn.Module):
     """The 2048 pooled features of FID's Inception-v3.
 
@@ -176,8 +180,15 @@ class InceptionFeatures(nn.Module):
         self.Mixed_6d, self.Mixed_6e = _C(768, 160), _C(768, 192)
         self.Mixed_7a = _D(768)
         self.Mixed_7b, self.Mixed_7c = _E(1280, pools_maxima=False), _E(2048, pools_maxima=True)
-        # The classifier's 1008 classes take no part in FID.
-        load_frozen(self, read_tensors(weights), weights, ignore=("fc.", "AuxLogits."))
+        # The classifier takes no part in FID, but tells its network from others of the same layers.
+        tensors = read_tensors(weights)
+        classes = tensors["fc.weight"].shape[0] if "fc.weight" in tensors else 0
+        if classes != CLASSES or any(name.startswith("AuxLogits.") for name in tensors):
+            raise ModelFormatError(
+                f"{weights}: not FID's network, which has {CLASSES} classes (fc.weight) and no AuxLogits; "
+                "others give other distances: take pytorch_fid's fid_inception_v3"
+            )
+        load_frozen(self, tensors, weights, ignore=("fc.",))
 
     def forward(self, rgb: Tensor) -> Tensor:
         """[n, 3, h, w] in [0, 1] -> [n, 2048]; pictures are resized to 299x299."""

@@ -59,7 +59,7 @@
     divider.setAttribute("aria-valuenow", String(Math.round(view.split)));
     divider.setAttribute("aria-valuetext", `${Math.round(view.split)} % ${data.pictures[chosen.left].name}`);
     byId("scale").textContent = `${Math.round(scale * density() * 100)} %`;
-    byId("flicker").setAttribute("aria-pressed", String(view.solo !== null));
+    byId("both").disabled = view.solo === null;
     byId("side").setAttribute("aria-pressed", String(view.mode === "side"));
   }
 
@@ -155,13 +155,13 @@
     return clientX >= box.left && clientX <= box.right && clientY >= box.top && clientY <= box.bottom;
   }
   function zoomTo(scale, point) {
-    const smallest = fitting();
+    const smallest = Math.min(fitting(), scaleNow()); // 100 % may be smaller than what fits
     const next = clamp(scale, smallest, Math.max(LARGEST / density(), smallest));
     if (point) { // what is under the pointer stays there
       view.x = point.x - point.fromX / next;
       view.y = point.y - point.fromY / next;
     }
-    view.scale = next <= smallest * 1.001 ? null : next;
+    view.scale = Math.abs(next / fitting() - 1) < 0.001 ? null : next;
     draw();
   }
   const zoomBy = (factor, point) => zoomTo(scaleNow() * factor, point);
@@ -234,7 +234,7 @@
   // --- buttons and keys
 
   const buttons = {
-    flicker, side: toggleSide, fit, theme: toggleTheme,
+    flicker, both, side: toggleSide, fit, theme: toggleTheme,
     in: () => zoomBy(STEP), out: () => zoomBy(1 / STEP),
     real: () => zoomDevice(1), triple: () => zoomDevice(3),
   };

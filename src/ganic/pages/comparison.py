@@ -43,12 +43,12 @@ class Coding:
     """What must be known to compare it fairly, e.g. that it is larger than the others."""
 
 
-def window(width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a picture that the page shows, as Pillow's crop box: all of it, or its middle.
+def window(width: int, height: int, pixels: int = MAX_PIXELS) -> tuple[int, int, int, int]:
+    """The part of a picture that the page shows, as Pillow's crop box: all of it, or so much of its middle.
 
     Pictures are never reduced, which would hide what the comparison is about.
     """
-    shrink = min(1.0, (MAX_PIXELS / (width * height)) ** 0.5)
+    shrink = min(1.0, (pixels / (width * height)) ** 0.5)
     wide = max(1, min(int(width * shrink), MAX_SIDE))
     high = max(1, min(int(height * shrink), MAX_SIDE))
     left, top = (width - wide) // 2, (height - high) // 2
@@ -65,13 +65,16 @@ def page(
     remarks: Sequence[str] = (),
     footnote: str = "",
     measured: Literal["whole", "shown"] = "whole",
+    pixels: int = MAX_PIXELS,
+    icc: bytes | None = None,
 ) -> str:
     """The HTML text; every argument is plain text. First shown are the first two codings, left and right.
 
     All pictures have the size of the original. Nothing in the file refers to anything outside it.
-    ``measured``: what the codings' values are of, whole pictures or the `window` that is shown.
+    ``measured``: what the codings' values are of, whole pictures or the `window` of ``pixels`` that is shown.
+    ``icc``: the profile that all pictures' values mean; None: sRGB.
     """
-    box = window(*original.picture.size)
+    box = window(*original.picture.size, pixels)
     shown = (box[2] - box[0], box[3] - box[1])
     everything = [original, *codings]
     described = [
@@ -105,7 +108,7 @@ def page(
         "table": _table(original, codings, measures),
         "remarks": "\n".join(f'    <p class="remark">{escape(remark)}</p>' for remark in remarks),
         "pictures": "\n".join(
-            _figure(index, coding, str(described[index]["size"]), box)
+            _figure(index, coding, str(described[index]["size"]), box, icc)
             for index, coding in enumerate(everything)
         ),
         "footnote": escape(footnote),
@@ -124,10 +127,10 @@ def _bpp(coding: Coding, original: Coding) -> float:
     return 8 * coding.bytes / (original.picture.width * original.picture.height)
 
 
-def _figure(index: int, coding: Coding, size: str, box: tuple[int, int, int, int]) -> str:
+def _figure(index: int, coding: Coding, size: str, box: tuple[int, int, int, int], icc: bytes | None) -> str:
     picture = coding.picture.crop(box).convert("RGB")
     file = io.BytesIO()
-    picture.save(file, "WEBP", lossless=True, quality=50, method=3)
+    picture.save(file, "WEBP", lossless=True, quality=50, method=3, icc_profile=icc)
     source = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
     return (
         f'    <figure><img id="picture-{index}" alt="{escape(coding.name)}" width="{picture.width}" '

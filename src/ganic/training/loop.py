@@ -69,6 +69,8 @@ def train(
     SIGTERM and SIGINT save and return.  Raises DataError, RecipeError and TrainingError; the last among
     others for a loss that is not finite, after saving the last good state.
     """
+    if recipe.validate_every and validate is None:
+        raise RecipeError(f"{recipe.source}: validate_every: nothing validates these runs; leave it out")
     team = distributed.join(device)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -82,8 +84,6 @@ def train(
 
 def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLog) -> Result:
     recipe, team = run.recipe, run.team
-    if recipe.validate_every and validate is None:
-        raise RecipeError(f"{recipe.source}: validate_every: nothing validates these runs; leave it out")
     about = {
         "processes": team.size,
         "device": str(team.device),
