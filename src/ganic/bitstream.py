@@ -24,8 +24,11 @@ and, if bit 0 of the flags is set:
 
 The file ends there. It has at most 1,073,741,824 bytes.
 
-Streams belong to the model: what symbols they carry, in what order, with which probability tables, is the
-model's system's to say (ganic.entropy specifies how symbols become bytes).
+Streams belong to the model: what symbols they carry, in what order, with which probability tables, is its
+system's to say, and ganic.entropy specifies how symbols become bytes. Of a model of the system ``extreme``
+there is one stream for each tile of the latent (ganic.extreme.tiling), row by row; the first one begins with
+the file's quality index, a byte of its own; the rest of each is the code of the tile's symbols
+(ganic.extreme.integer_prior). Of a model of the system ``ganz`` there is one stream (ganic.ganz.payload).
 
 Boxes carry what is beside the picture. Each type occurs at most once. As in PNG, the case of the first letter
 says what a reader that does not know the type must do: upper case is *critical*, it must refuse the file;
@@ -40,8 +43,9 @@ lower case is *ancillary*, it must go on without it. The types of version 1:
 
 The checksum is the CRC-32 of zlib and PNG over: every byte before the checksum field; every byte after it up
 to the first byte of stream data; every byte after the last byte of stream data (that is, all of the file but
-the checksum and the streams); and then the symbols that the streams decode to, in decoding order, as 16-bit
-two's complement little-endian integers. A checksum over symbols, not stream bytes, also finds a decoder that
+the checksum and the streams); and then what the streams decode to: bytes before the symbols, such as the
+quality index, as they are, and the symbols in the order in which the system lists them, before they are
+sorted by table, as 16-bit two's complement little-endian integers. A checksum over symbols, not stream bytes, also finds a decoder that
 does not compute what the encoder computed; and since symbols have only one code (see ganic.entropy), a stream
 cannot change without its symbols. Damage goes unnoticed only by chance, one time in 2**32.
 
@@ -134,7 +138,7 @@ class Container:
     crc: int
 
     def check(self, symbols: bytes | Iterable[bytes]) -> None:
-        """Compare the checksum with that of the decoded symbols: int16 little-endian, in decoding order.
+        """Compare the checksum with that of what the streams decode to, in the bytes that the format says.
 
         Raises MismatchError if they differ.
         """

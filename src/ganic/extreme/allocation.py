@@ -8,7 +8,7 @@ quality everywhere and every position coded: no box is written for them.
 The box ``AREA`` (part of the file format) carries the rest: one byte n, at most 32; n bytes, the *drops*,
 strictly increasing from 0; then a map of the latent's positions as :mod:`ganic.labels.coding` writes it,
 whose label i says that the position has the file's quality index less drop i, at least 0, and whose label
-VOID says that the position is not coded.  Every drop occurs in the map.
+VOID (255) says that the position is not coded.  Every drop occurs in the map.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ in use can change a result.  (The operands even have 8 bits at most, so products
 added in float32, as some settings ask for, are the same too.)  Rescaling is done in float64 on integers below
 2**42, again exactly.  The bound is checked when a model is loaded, not assumed.
 
-Symbols are coded in this order (part of the file format):
+Symbols are listed and coded in this order (part of the file format), the hyper-latent's at once and each
+pass's at once, which :mod:`ganic.entropy` then sorts by table:
 
 1. hyper-latent symbols, index order [channel, row, column];
 2. for pass p = 0..3, for parity f = 0..3 (f = 2 * (row % 2) + column % 2), the channel group ``p XOR f`` of
@@ -17,6 +18,23 @@ Symbols are coded in this order (part of the file format):
 Positions that an :class:`~ganic.extreme.allocation.Allocation` does not code have no symbols and latent 0,
 and so has a hyper-latent position all of whose sixteen are such; the quality of a hyper-latent position is
 the best of its coded ones.
+
+Tables and latents follow from the model's tensors in this way (part of the file format).  A *layer* has 1x1 or
+3x3 weights and zeros beyond the borders; of the sum ``a`` of its products and its bias it makes
+``floor((a * multiplier + 2**(shift - 1)) / 2**shift)``, and *activated* clips that to 0..255.  Latents y, means
+and hyper-latents z are in units of 1/16; q is a quality index and q // 4 its band.
+
+- z = mean + 16 symbol, 0 where not coded; mean and table are those of ``hyper_mean`` and ``hyper_index`` for
+  the band of the hyper-latent position and the channel.
+- psi: z clipped to +-255; first layer, activated; every position doubled in both directions; second layer,
+  activated; doubled again; third layer with the biases of the band of every position's q, coded or not,
+  activated.  All this on the hyper-latent's grid, a multiple of four positions, to which q is extended by
+  repeating its last row and column; then the tile's rows and columns of it.
+- Pass p sees at each position psi, and for p > 0 after it its context layer, activated, which runs over
+  ``clip(floor((y + 2) / 4), -255, 255)`` of the latents of passes before, 0 for all others and beyond the
+  tile.  First and second layer, activated; the head, not activated: its first half are means, clipped to
+  +-4095, its second half the tables, clipped to those there are, both for all channels of the latent.
+- y = mean + 16 symbol.
 
 Arrays of this module are numpy, channels last: [height, width, channels].
 """

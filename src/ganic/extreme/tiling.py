@@ -3,7 +3,7 @@ decoder's choice).
 
 *Tiles* divide the latent into rectangles that are entropy-coded on their own, one stream each.  A decoder
 must know them, so their rule is fixed: along each axis ``ceil(n / 128)`` parts, cut at the multiples of 4
-nearest to equal parts.
+nearest to equal parts, the larger of two that are as near.
 
 *Windows* bound the memory of the convolutional networks.  A window is computed with a margin of its
 surroundings and the margin is thrown away, so that pictures come out as if they had been computed whole.

@@ -10,7 +10,8 @@
     the rest   range-coded symbols of every tile, row by row (`ganic.ganz.latent_coder`, `ganic.entropy`)
 
 Varints are the container's: LEB128, at most five bytes, none superfluous.  The container's checksum covers
-everything before the symbols as the bytes they are, then the symbols as int16.
+everything before the symbols as the bytes they are, then the symbols as int16, tile by tile, each in the
+order of its coefficients' indices, which is not the order of coding.
 """
 
 from __future__ import annotations

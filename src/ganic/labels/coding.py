@@ -71,8 +71,8 @@ Histories
 
 Limits
     The size is that of the picture or of whatever else the map belongs to; it is not in the code. A map for
-    which more than 8,388,608 decisions were made at the end of any row is refused on both sides: it is noise,
-    not regions. A label that is said to be present must occur.
+    which more than 8,388,608 decisions, those of which labels are present not counted, were made at the end of
+    any row is refused on both sides: it is noise, not regions. A label that is said to be present must occur.
 
 What was measured is in docs/results/labels.md.
 """

@@ -77,7 +77,7 @@ def find(
         elif source.is_file():
             found = _zip(source) if zipfile.is_zipfile(source) else _shard(source)
         else:
-            raise DataError(f"{text}: no such folder, .tar or .zip file; check [data] sources")
+            raise DataError(f"{text}: no such folder, .tar or .zip file; check [data] sources and test")
         if not found:
             raise DataError(
                 f"{text}: holds no pictures ({', '.join(sorted(SUFFIXES))}) and no .tar files of them"
