@@ -45,9 +45,10 @@ The checksum is the CRC-32 of zlib and PNG over: every byte before the checksum 
 to the first byte of stream data; every byte after the last byte of stream data (that is, all of the file but
 the checksum and the streams); and then what the streams decode to: bytes before the symbols, such as the
 quality index, as they are, and the symbols in the order in which the system lists them, before they are
-sorted by table, as 16-bit two's complement little-endian integers. A checksum over symbols, not stream bytes, also finds a decoder that
-does not compute what the encoder computed; and since symbols have only one code (see ganic.entropy), a stream
-cannot change without its symbols. Damage goes unnoticed only by chance, one time in 2**32.
+sorted by table, as 16-bit two's complement little-endian integers. A checksum over symbols, not stream bytes,
+also finds a decoder that does not compute what the encoder computed; and since symbols have only one code
+(see ganic.entropy), a stream cannot change without its symbols. Damage goes unnoticed only by chance, one
+time in 2**32.
 
 A reader must reject a file that breaks any rule above, before it allocates what a length in it asks for:
 here with a child of StreamError, or MismatchError for the checksum. Flags, versions and critical boxes it

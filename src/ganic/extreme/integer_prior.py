@@ -19,10 +19,10 @@ Positions that an :class:`~ganic.extreme.allocation.Allocation` does not code ha
 and so has a hyper-latent position all of whose sixteen are such; the quality of a hyper-latent position is
 the best of its coded ones.
 
-Tables and latents follow from the model's tensors in this way (part of the file format).  A *layer* has 1x1 or
-3x3 weights and zeros beyond the borders; of the sum ``a`` of its products and its bias it makes
-``floor((a * multiplier + 2**(shift - 1)) / 2**shift)``, and *activated* clips that to 0..255.  Latents y, means
-and hyper-latents z are in units of 1/16; q is a quality index and q // 4 its band.
+Tables and latents follow from the model's tensors in this way (part of the file format).  A *layer* has 1x1
+or 3x3 weights and zeros beyond the borders; of the sum ``a`` of its products and its bias it makes
+``floor((a * multiplier + 2**(shift - 1)) / 2**shift)``, and *activated* clips that to 0..255.  Latents y,
+means and hyper-latents z are in units of 1/16; q is a quality index and q // 4 its band.
 
 - z = mean + 16 symbol, 0 where not coded; mean and table are those of ``hyper_mean`` and ``hyper_index`` for
   the band of the hyper-latent position and the channel.

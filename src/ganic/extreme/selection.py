@@ -1,9 +1,9 @@
 """Selective compression (SC, section 3.3 of arXiv:1804.02958): the labels of what a file does not code.
 
 The box ``LABL`` (part of the file format) is a label map as :mod:`ganic.labels.coding` writes it, at the
-picture's size.  Its labels index the model's classes; VOID (255) says that a pixel's class is not known, or that
-the pixel lies in a block that is coded: G needs no label there, and a map of the rest is a third smaller
-where a quarter is kept.  Where everything is coded there is no box.
+picture's size.  Its labels index the model's classes; VOID (255) says that a pixel's class is not known, or
+that the pixel lies in a block that is coded: G needs no label there, and a map of the rest is a third
+smaller where a quarter is kept.  Where everything is coded there is no box.
 """
 
 from __future__ import annotations

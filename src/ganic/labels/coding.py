@@ -70,9 +70,10 @@ Histories
     -1, 1, -2, 2, -3, 3 (the first of these counts), (1, that edge's run, s). Else (1, 0, 0).
 
 Limits
-    The size is that of the picture or of whatever else the map belongs to; it is not in the code. A map for
-    which more than 8,388,608 decisions, those of which labels are present not counted, were made at the end of
-    any row is refused on both sides: it is noise, not regions. A label that is said to be present must occur.
+    The size is that of the picture or of whatever else the map belongs to; it is not in the code. A map
+    for which more than 8,388,608 decisions, those of which labels are present not counted, were made at
+    the end of any row is refused on both sides: it is noise, not regions. A label that is said to be
+    present must occur.
 
 What was measured is in docs/results/labels.md.
 """
