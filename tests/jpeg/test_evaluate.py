@@ -34,7 +34,7 @@ from ganic.metrics.frechet import frechet_distance
 class Colours:
     """Mean colours as features: quick, and computable by hand."""
 
-    name = "mean colours"
+    name = identity = "mean colours"
     dimensions = 3
 
     def features(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_statistics_are_kept(many: NDArray[np.uint8], tmp_path: Path) -> None:
     assert again.count == found.count
     with pytest.raises(UsageError, match="other pictures"):
         remembered(path, many[1:], network)
-    network.name = "other colours"
+    network.identity = "other colours"
     with pytest.raises(UsageError, match="another network"):
         remembered(path, many, network)
     path.write_bytes(path.read_bytes()[:100])
@@ -119,7 +119,9 @@ def test_real_data_row_by_hand(many: NDArray[np.uint8]) -> None:
 
 def test_generated_row_measures_its_own_files(model: JpegModel, many: NDArray[np.uint8]) -> None:
     method = Generated("ours", model, 70, 5)
-    expected = [p.data for p in pictures(model, 70, quality=30, subsampling="4:4:4", seed=5)]
+    expected = [
+        p.data for p in pictures(model, 70, quality=30, subsampling="4:4:4", seed=5, layout="libjpeg")
+    ]
     assert list(method.files(30, Subsampling.NONE)) == expected
     told: list[Cell] = []
     real = statistics(list(many), Colours(), "cpu")

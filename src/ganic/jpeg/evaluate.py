@@ -127,7 +127,7 @@ class Recoded:
 
 
 class Generated:
-    """A generator's own files."""
+    """A generator's own files, laid out as libjpeg's: so that sizes compare coefficients, not writers."""
 
     def __init__(self, name: str, model: JpegModel, count: int, seed: int) -> None:
         self.name, self.output = name, "JPEG compressed image"
@@ -135,7 +135,12 @@ class Generated:
 
     def files(self, quality: int, subsampling: Subsampling) -> Iterator[bytes]:
         pictures = generate.pictures(
-            self._model, self._count, quality=quality, subsampling=subsampling, seed=self._seed
+            self._model,
+            self._count,
+            quality=quality,
+            subsampling=subsampling,
+            seed=self._seed,
+            layout="libjpeg",
         )
         return (picture.data for picture in pictures)
 

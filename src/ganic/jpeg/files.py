@@ -8,7 +8,9 @@ picture's bytes do not depend on what else is written with it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from ganic.errors import UsageError
 from ganic.jpeg import scan
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.tables import ZIGZAG, Tables
+
+Layout = Literal["compact", "libjpeg"]
 
 TOGETHER = 2**19
 """Coefficients coded in one go: enough to hide Python's cost, few enough to stay in the processor's cache."""
@@ -48,16 +52,20 @@ def write_files(
     subsampling: Subsampling,
     *,
     size: tuple[int, int] | None = None,
+    layout: Layout = "compact",
 ) -> list[bytes]:
     """One .jpg file per picture.
 
+    ``layout``: "libjpeg" gives chroma tables of its own always, and every table a segment of its own, as
+    libjpeg's optimised files have them; to compare what coefficients cost, whoever writes them.
     ``size`` (width, height) in pixels where it is less than whole blocks; the planes must have just the
     blocks that such a picture needs. Raises UsageError for planes of the wrong shape, for a size they do not
     fit, and for coefficients that baseline JPEG cannot express (DC -1024..1023, others -1023..1023).
     """
     width, height = size if size is not None else _whole(planes)
     _check(planes, tables, subsampling, width, height)
-    before, after = _header(tables, subsampling, width, height)
+    compact = layout == "compact"
+    before, after = _header(tables, subsampling, width, height, together=compact)
     files: list[bytes] = []
     per_picture = (
         sum(plane[0].size for plane in (planes.luminance, planes.blue, planes.red)) if len(planes) else 1
@@ -65,15 +73,14 @@ def write_files(
     step = max(1, TOGETHER // per_picture)
     for start in range(0, len(planes), step):
         blocks, component = _in_scan_order(planes[start : start + step], subsampling)
-        coded = scan.code(scan.symbols_of(blocks, component), component)
+        coded = scan.code(scan.symbols_of(blocks, component), component, share=compact)
         offsets, table_offsets = coded.offsets.tolist(), coded.table_offsets.tolist()
         for i, shared in enumerate(coded.shared.tolist()):
             definition = coded.tables[table_offsets[i] : table_offsets[i + 1]]
             data = coded.data[offsets[i] : offsets[i + 1]].replace(b"\xff", b"\xff\x00")
-            length = struct.pack(">H", 2 + len(definition))
-            files.append(
-                b"".join((before, b"\xff\xc4", length, definition, after[shared], data, b"\xff\xd9"))
-            )
+            segments = [definition] if compact else _apart(definition)
+            huffman = b"".join(_segment(0xC4, contents) for contents in segments)
+            files.append(b"".join((before, huffman, after[shared], data, b"\xff\xd9")))
     return files
 
 
@@ -162,18 +169,30 @@ def _filled(plane: NDArray[np.integer], rows: int, columns: int) -> NDArray[np.i
     return whole
 
 
+def _apart(definitions: bytes) -> Iterator[bytes]:
+    """Huffman tables one by one: a byte, sixteen counts, as many symbols."""
+    while definitions:
+        length = 17 + sum(definitions[1:17])
+        yield definitions[:length]
+        definitions = definitions[length:]
+
+
 def _header(
-    tables: Tables, subsampling: Subsampling, width: int, height: int
+    tables: Tables, subsampling: Subsampling, width: int, height: int, *, together: bool
 ) -> tuple[bytes, tuple[bytes, bytes]]:
-    """What comes before the Huffman tables, and after them: with own, with shared tables for chroma."""
+    """What comes before the Huffman tables, and after them: with own, with shared tables for chroma.
+
+    ``together``: both quantisation tables in one segment.
+    """
     jfif = b"JFIF\x00" + struct.pack(">HBHHBB", 0x0101, 0, 1, 1, 0, 0)  # 1.01, square pixels, no thumbnail
-    quantisation = b"".join(
+    steps = [
         bytes([number]) + table.reshape(64)[ZIGZAG].astype(np.uint8).tobytes()
         for number, table in enumerate((tables.luminance, tables.chrominance))
-    )
+    ]
+    quantisation = b"".join(_segment(0xDB, part) for part in ([b"".join(steps)] if together else steps))
     sampling = subsampling.horizontal << 4 | subsampling.vertical
     frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, sampling, 0, 2, 0x11, 1, 3, 0x11, 1])
-    before = b"\xff\xd8" + _segment(0xE0, jfif) + _segment(0xDB, quantisation) + _segment(0xC0, frame)
+    before = b"\xff\xd8" + _segment(0xE0, jfif) + quantisation + _segment(0xC0, frame)
     own, shared = (
         _segment(0xDA, bytes([3, 1, 0x00, 2, chroma, 3, chroma, 0, 63, 0])) for chroma in (0x11, 0x00)
     )

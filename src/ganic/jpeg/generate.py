@@ -25,7 +25,7 @@ import torch
 from ganic.errors import OutputError, UsageError
 from ganic.files import write_atomic
 from ganic.jpeg.coefficients import Coefficients
-from ganic.jpeg.files import Planes, write_files
+from ganic.jpeg.files import Layout, Planes, write_files
 from ganic.jpeg.folder import FolderWriter
 from ganic.jpeg.model import JpegModel
 from ganic.jpeg.noise import draws
@@ -63,12 +63,14 @@ def pictures(
     label: int | None = None,
     start: int = 0,
     batch: int = BATCH,
+    layout: Layout = "compact",
 ) -> Iterator[GeneratedPicture]:
     """Pictures ``start`` to ``start + count - 1`` of a seed, in order.
 
     ``quality`` 1..100; ``subsampling`` 4:4:4, 4:2:2 or 4:2:0; ``label``: all pictures of this class (see
     ``JpegModel.label_of``), else their classes are drawn from the seed; ``batch``: how many pictures to hold
-    in memory. Raises UsageError before the first picture for anything out of range.
+    in memory; ``layout``: of the files, see `write_files`. Raises UsageError before the first picture for
+    anything out of range.
     """
     quality, subsampling = check_quality(quality), Subsampling.parse(subsampling)
     if count < 0 or start < 0 or batch < 1:
@@ -79,7 +81,8 @@ def pictures(
     if label is not None and not 0 <= label < classes:
         raise UsageError(f"class: {label}; {model.name} has {classes or 'no'} classes")
     draws(seed, 0, 0, 1, 0)  # checks the seed
-    return _pictures(model, range(start, start + count), quality, subsampling, seed, label, batch)
+    wanted = range(start, start + count)
+    return _pictures(model, wanted, quality, subsampling, seed, label, batch, layout)
 
 
 def _pictures(
@@ -90,6 +93,7 @@ def _pictures(
     seed: int,
     label: int | None,
     batch: int,
+    layout: Layout,
 ) -> Iterator[GeneratedPicture]:
     tables = quantisation_tables(quality)
     per_step = max(1, batch // TOGETHER) * TOGETHER
@@ -101,7 +105,7 @@ def _pictures(
             parts.append(planes)
             labels.append(group_labels)
         kept = slice(max(wanted.start - first, 0), last - first)
-        files = write_files(joined(parts)[kept], tables, subsampling)
+        files = write_files(joined(parts)[kept], tables, subsampling, layout=layout)
         known = np.concatenate(labels)[kept].tolist() if model.generator.classes else [None] * len(files)
         for offset, (data, one) in enumerate(zip(files, known, strict=True)):
             yield GeneratedPicture(first + kept.start + offset, one, data)

@@ -127,11 +127,11 @@ class Scans:
     shared: NDArray[np.bool_]
 
 
-def code(symbols: Symbols, component: Ints) -> Scans:
+def code(symbols: Symbols, component: Ints, *, share: bool = True) -> Scans:
     """Choose each picture's tables and write its bits; ``component`` as for :func:`symbols_of`.
 
-    Either luminance and chroma have tables of their own, or, where that makes the file smaller, they share
-    one pair: for small pictures a table costs more than it saves.
+    Either luminance and chroma have tables of their own, or, where that makes the file smaller and with
+    ``share``, they share one pair: for small pictures a table costs more than it saves.
     """
     pictures = len(symbols.first) - 1
     picture = np.repeat(np.arange(pictures), len(component))  # of each block
@@ -147,7 +147,7 @@ def code(symbols: Symbols, component: Ints) -> Scans:
 
     cost = tables.bits + 8 * (17 + np.diff(tables.first))
     cost = cost.reshape(pictures, PAIRS, 2).sum(axis=2)
-    shared = cost[:, COMMON] <= cost[:, LUMINANCE] + cost[:, CHROMA]
+    shared = share & (cost[:, COMMON] <= cost[:, LUMINANCE] + cost[:, CHROMA])
     used = np.where(shared[picture], picture * PAIRS + COMMON, own)
     code_and_length = np.zeros(len(frequency), dtype=np.int32)
     is_ac = (tables.row & 1).astype(np.int64)

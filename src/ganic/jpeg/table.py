@@ -55,7 +55,8 @@ def markdown(cells: Sequence[Cell], network: str, seed: int, *, paper: bool = Tr
         return f"{cell.distance:.2f} ({known[PAPER_QUALITIES.index(cell.quality)]:.2f})"
 
     sizes = _table(cells, lambda cell: f"{cell.bytes_per_file:.0f}")
-    return f"{title}\n\n{_table(cells, distance)}\n\nMean bytes per file\n\n{sizes}\n"
+    said = "Mean bytes per file, all in libjpeg's layout (`ganic generate` writes smaller ones)"
+    return f"{title}\n\n{_table(cells, distance)}\n\n{said}\n\n{sizes}\n"
 
 
 def _table(cells: Sequence[Cell], text: Callable[[Cell], str]) -> str:
