@@ -2,9 +2,11 @@
 
     python benchmarks/fuzz.py [COUNT]      # 20,000 by default; about two minutes
 
-Every file is decoded to symbols by a process that may use 1 GB of memory and is interrupted after 10 seconds
-a file.  Prints how many were refused with which error and how many decoded to exactly the original symbols;
-stops with a non-zero status at the first that does neither.
+Every file is verified and decoded by a process that may use 1 GB of memory and is interrupted after 10 seconds
+a file.  A third have a right checksum: their boxes, sizes or streams are others, and what the checksum would
+find must be found without it.  Prints how many were refused with which error, and how many decoded, those
+with a wrong checksum to exactly the original symbols; stops with a non-zero status at the first that does
+neither.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from ganic.bitstream import pack, unpack
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 MEMORY = 10**9
@@ -40,10 +44,42 @@ def mutants(files: list[bytes], count: int, rng: random.Random) -> Iterator[tupl
         elif kind == 4:  # the header: sizes, lengths, counts
             data[rng.randrange(12, min(30, len(data)))] = rng.randrange(256)
             yield bytes(data), original
-        else:
+        elif kind < 7:
             for _ in range(1 << rng.randrange(5)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             yield bytes(data), original
+        else:
+            yield repaired(original, rng), None
+
+
+def repaired(original: bytes, rng: random.Random) -> bytes:
+    """Another file around the same symbols, whose checksum is right: that of what its streams decoded to."""
+    file = unpack(original)
+    boxes, width, height, streams = dict(file.boxes), file.width, file.height, list(file.streams)
+    for _ in range(rng.randint(1, 3)):
+        kind = rng.randrange(5)
+        if kind == 0:  # a box, new or damaged
+            name = rng.choice(["ALPH", "AREA", "LABL", "iccp", "exif", "xmp_"])
+            contents = bytearray(boxes.get(name) or rng.randbytes(rng.randrange(60)))
+            if contents:
+                contents[rng.randrange(len(contents))] = rng.randrange(256)
+            boxes[name] = bytes(contents)
+        elif kind == 1 and boxes:
+            del boxes[rng.choice(sorted(boxes))]
+        elif kind == 2:
+            width, height = rng.choice(
+                [(height, width), (width + rng.randint(-17, 17), height), (65535, 6103)]
+            )
+            width = min(max(width, 1), 65535)
+        elif kind == 3:
+            streams = rng.choice([streams[:-1] or [b""], [*streams, b""], streams[::-1]])
+        elif streams[0]:
+            streams[0] = bytes([rng.randrange(256)]) + streams[0][1:]
+    return pack(file.model_id, width, height, streams, boxes, SYMBOLS[original])
+
+
+SYMBOLS: dict[bytes, list[bytes]] = {}
+"""Of the files as they are: what their checksums cover."""
 
 
 def main(count: int) -> None:
@@ -53,18 +89,22 @@ def main(count: int) -> None:
     codec = Codec.load(GOLDEN / "tiny.safetensors", precision="fp32")
     files = [path.read_bytes() for path in sorted(GOLDEN.glob("*.ganic"))]
     symbols = {file: [tile.canonical() for tile in codec.symbols(file)] for file in files}
+    SYMBOLS.update({file: [unpack(file).streams[0][:1], *symbols[file]] for file in files})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     outcomes: Counter[str] = Counter()
     for data, original in mutants(files, count, random.Random(1)):
         signal.alarm(SECONDS)  # its default action ends the process: a hang is a failure
         try:
+            codec.verify(data)
+            codec.decode(data)
             decoded = [tile.canonical() for tile in codec.symbols(data)]
         except GanicError as error:
             outcomes[type(error).__name__] += 1
         else:
-            assert original is not None and decoded == symbols[original], data.hex()
-            outcomes["the original symbols"] += 1
+            if original is not None:
+                assert decoded == symbols[original], data.hex()
+            outcomes["the original symbols" if original else "another file with a right checksum"] += 1
         signal.alarm(0)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for outcome, number in outcomes.most_common():

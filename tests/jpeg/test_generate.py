@@ -176,6 +176,36 @@ def test_a_run_can_be_made_longer(model: JpegModel, tmp_path: Path) -> None:
         generate(model, 30, tmp_path / "short.tar", resume=True)
 
 
+def test_a_finished_tar_file_is_gone_on_with(model: JpegModel, tmp_path: Path) -> None:
+    """The same command again does nothing, a larger count adds, and what is refused stays as it was."""
+    path = tmp_path / "x.tar"
+    generate(model, 10, path)
+    before = path.read_bytes()
+    assert generate(model, 10, path, resume=True).made == 0 and path.read_bytes() == before
+    with pytest.raises(OutputError, match="10 pictures already, more than 5"):
+        generate(model, 5, path, resume=True)
+    with pytest.raises(OutputError, match="other options"):
+        generate(model, 10, path, resume=True, seed=1)
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["x.tar"]
+    assert generate(model, 15, path, resume=True).made == 5
+    generate(model, 15, tmp_path / "whole.tar")
+    assert path.read_bytes() == (tmp_path / "whole.tar").read_bytes()
+
+
+def test_files_hold_the_generators_own_coefficients(model: JpegModel, tmp_path: Path) -> None:
+    """Read back with libjpeg."""
+    jpeglib = pytest.importorskip("jpeglib")
+    drawn = draws(1, 0, 64, 128, 10)
+    noise = Noise(torch.from_numpy(drawn.latent), torch.from_numpy(drawn.label))
+    planes = module.coefficients_of(model, noise, 40, Subsampling.BOTH).planes()
+    for i, made in enumerate(pictures(model, 3, quality=40, subsampling="4:2:0", seed=1)):
+        (tmp_path / "x.jpg").write_bytes(made.data)
+        found = jpeglib.read_dct(str(tmp_path / "x.jpg"))
+        for read, plane in ((found.Y, planes.luminance), (found.Cb, planes.blue), (found.Cr, planes.red)):
+            assert np.array_equal(read, plane[i]) and read.any()
+        assert np.array_equal(found.qt[0], quantisation_tables(40).luminance)
+
+
 @pytest.mark.parametrize("name", ["x.tar", "folder"])
 def test_other_options_are_not_gone_on_with(
     model: JpegModel, model_path: Path, tmp_path: Path, name: str

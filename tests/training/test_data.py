@@ -356,6 +356,16 @@ def test_copies_of_test_pictures_are_left_out(photos: Path, tmp_path: Path) -> N
         assert "copy.jpg" in skipped.reason and data.describe()["pictures"] == 5
 
 
+def test_copies_of_excluded_pictures_are_left_out_where_asked(photos: Path) -> None:
+    with Image.open(photos / "c.bmp") as original:
+        original.resize((38, 31)).save(photos / "copy.jpg", quality=70)
+    for asked, left in ((False, 6), (True, 5)):
+        data = batches(photos, exclude=["c"], exclude_alike=asked)
+        assert data.describe()["pictures"] == left
+        names = [Path(skipped.name).name for skipped in data.newly_skipped()]
+        assert names == (["copy.jpg"] if asked else [])
+
+
 def test_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -195,13 +195,17 @@ def _row(models: Sequence[str], method: Callable[[str], Method], qualities: Sequ
 def _method(
     name: str, which: str, *, truncation: float, compress: bool, count: int, seed: int, size: int, device: str
 ) -> Method:
-    from ganic.jpeg import evaluate, model
+    from ganic.jpeg import evaluate, model, table
 
     loaded = model.load(which, device, truncation=truncation)
     if loaded.generator.size != size:
         raise UsageError(
             f"{which}: makes {loaded.generator.size} x {loaded.generator.size} pixels, not {size}"
         )
+    direct = name in (table.CONVOLUTIONAL, table.FULLY_CONNECTED)
+    if loaded.generator.has_trunk == direct:
+        kind = "RGB pictures too" if direct else "coefficients only"
+        raise UsageError(f"{which}: emits {kind}; that is no model for the row {name!r}")
     if compress:
         return evaluate.Recoded(name, RGB_OUTPUT, evaluate.painted(loaded, count, seed))
     return evaluate.Generated(name, loaded, count, seed)

@@ -88,6 +88,9 @@ def from_file(
         missing, unexpected = generator.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise ModelFormatError(f"{file.path}: its tensors do not fit its config ({error})") from error
+    damaged = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if damaged:
+        raise ModelFormatError(f"{file.path}: {damaged[0]} has numbers that are not finite; export it again")
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         raise ModelFormatError(f"{file.path}: lacks tensors of its config, or has others; export it again")
     generator.requires_grad_(False).eval()

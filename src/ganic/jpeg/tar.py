@@ -82,17 +82,23 @@ class TarWriter:
         self.part = path.with_name(path.name + ".part")
         self.labelled = labelled
         self.overhead = (BLOCK + BLOCK // 2) + (2 * BLOCK if labelled else 0)
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; use -f (overwrite=True) to replace it")
         found = self.part.exists()
+        finished = resume and not found and path.exists()  # and may be made longer
+        if path.exists() and not (overwrite or finished):
+            raise OutputError(f"{path}: exists already; use -f (overwrite=True) to replace it")
         if found and not (resume or overwrite):
             raise OutputError(f"{self.part}: an interrupted run; go on with it (--resume) or replace it (-f)")
         self.pictures = self.total = 0
+        self._kept: int | None = None  # pictures of a finished file, to which none has been added
         try:
-            if found and resume:
-                self._file: BinaryIO = self.part.open("r+b")
-                progress = self._whole(_preamble(about))
+            if resume and (found or finished):
+                before = path if finished else self.part
+                self._file: BinaryIO = before.open("r+b")
+                progress = self._whole(_preamble(about), before)
                 self.pictures = progress.pictures
+                if finished:
+                    self._kept = self.pictures
+                    path.replace(self.part)
                 self._file.seek(progress.end)
                 self._file.truncate()
             else:
@@ -125,19 +131,20 @@ class TarWriter:
         self.part.replace(self.path)
 
     def close(self) -> None:
-        """Leave what there is as ``NAME.part``."""
+        """Leave what there is as ``NAME.part``, or a finished file to which nothing was added as it was."""
+        if self._kept == self.pictures and not self._file.closed:
+            self.finish(None)
         with contextlib.suppress(OSError):  # a full disk, once more; the file is closed all the same
             self._file.close()
 
-    def _whole(self, preamble: bytes) -> _Progress:
-        """How far an interrupted file is whole; counts the bytes of its pictures."""
-        file, size = self._file, self.part.stat().st_size
+    def _whole(self, preamble: bytes, path: Path) -> _Progress:
+        """How far a file is whole; counts the bytes of its pictures."""
+        file, size = self._file, path.stat().st_size
         start = file.read(len(preamble))
         if start != preamble:
             file.close()
             raise OutputError(
-                f"{self.part}: was started with other options or another model; "
-                "use the same, or replace it (-f)"
+                f"{path}: was started with other options or another model; use the same, or replace it (-f)"
             )
         pictures, end = 0, len(preamble)
         while True:

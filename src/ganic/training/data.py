@@ -106,7 +106,7 @@ class PictureBatches:
             settings,
             crop=recipe.crop,
             device=team.device,
-            test=sources.find(settings.test) if settings.test else (),
+            test=[*sources.find(settings.test), *(excluded if settings.exclude_alike else ())],
         )
         batches = cls(pictures, settings, crop=recipe.crop, batch=recipe.batch, seed=recipe.seed, team=team)
         batches._excluded, batches._unmatched = [record.name for record in excluded], unmatched

@@ -113,6 +113,7 @@ class Data(Table):
         str, ...
     ] = ()  # held-out names or patterns (with or without folder, suffix); *.txt: a list
     test: tuple[str, ...] = ()  # sources of test pictures: anything that looks like one is left out
+    exclude_alike: bool = False  # also what looks like an excluded picture; frames of a film all do
     near: Annotated[int, Field(ge=0, le=31)] = 8  # "looks like": bits of difference between 64-bit hashes
     classes: Literal["none", "folders", "shards"] = "none"  # label: first folder level, or .cls in shards
     maps: tuple[str, ...] = ()  # one folder of label maps (.png, same names) per source; in shards: .seg.png
