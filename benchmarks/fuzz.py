@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz.py [COUNT]      # 20,000 by default; about two minutes
 
-Every file is verified and decoded by a process that may use 1 GB of memory and is interrupted after 10 seconds
-a file.  A third have a right checksum: their boxes, sizes or streams are others, and what the checksum would
+Every file is verified and decoded by a process that may use 1 GB of memory and is interrupted after 10 s for
+each.  A third have a right checksum: their boxes, sizes or streams are others, and what the checksum would
 find must be found without it.  Prints how many were refused with which error, and how many decoded, those
 with a wrong checksum to exactly the original symbols; stops with a non-zero status at the first that does
 neither.
