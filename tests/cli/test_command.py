@@ -75,7 +75,7 @@ def test_info(run: Run, stranger: Path) -> None:
         (["decode", "stranger.ganic"], 3, "ganic: stranger.ganic: model id 010203040506: not found in "),
         (["decode", "cut.ganic"], 4, "ganic: cut.ganic: "),
         (["encode", "text.ganic", "--model", "none"], 3, "ganic: model 'none': not found in "),
-        (["compare", "text.ganic", "-o", "cut.ganic"], 1, "ganic: cut.ganic: exists already; "),
+        (["compare", "text.ganic", "-o", "page.html"], 1, "ganic: page.html: exists already; "),
         (["train", "nothing.toml"], 2, "ganic: nothing.toml: cannot be read"),
     ],
 )
@@ -83,7 +83,8 @@ def test_one_line_and_the_errors_own_exit_code(
     arguments: list[str], code: int, message: str, run: Run, stranger: Path
 ) -> None:
     stranger.with_name("cut.ganic").write_bytes(stranger.read_bytes()[:-1])
-    stranger.with_name("text.ganic").write_text("Dear reader,")
+    for name in ("text.ganic", "page.html"):
+        stranger.with_name(name).write_text("Dear reader,")
     result = run(*arguments)
     assert result.exit_code == code
     assert result.stderr.startswith(message)

@@ -37,7 +37,7 @@ def table_of(recipe: Recipe) -> CompactSettings | SelectiveSettings | PublishedS
 def build(recipe: Recipe) -> Objective:
     """The objective of a recipe with ``system = "extreme"``; raises RecipeError."""
     table = table_of(recipe)
-    _check(recipe, table)
+    check(recipe, table)
     if isinstance(table, CompactSettings):
         return GenerativeCompression(table, asked=recipe.data.rates is not None)
     if recipe.data.rates is not None:
@@ -47,7 +47,7 @@ def build(recipe: Recipe) -> Objective:
     return PublishedObjective(table)
 
 
-def _check(recipe: Recipe, table: CompactSettings | SelectiveSettings | PublishedSettings) -> None:
+def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | PublishedSettings) -> None:
     """Raises RecipeError for crops that do not fit the networks, and for what ``compile`` would not reach."""
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
