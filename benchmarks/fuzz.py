@@ -2,11 +2,11 @@
 
     python benchmarks/fuzz.py [COUNT]      # 20,000 by default; about two minutes
 
-Every file is verified and decoded by a process that may use 1 GB of memory and is interrupted after 10 s for
-each.  A third have a right checksum: their boxes, sizes or streams are others, and what the checksum would
-find must be found without it.  Prints how many were refused with which error, and how many decoded, those
-with a wrong checksum to exactly the original symbols; stops with a non-zero status at the first that does
-neither.
+Every file is verified and decoded by a process that may use 1 GB of memory and is interrupted after 10 s
+for each. Three in ten have a right checksum: their boxes, sizes or streams are others, and what the
+checksum would find must be found without it. Prints how many were refused with which error, and how many
+decoded, those with a wrong checksum to exactly the original symbols; stops with a non-zero status at the
+first that does neither.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ganic.bitstream import pack, unpack
@@ -26,8 +26,11 @@ MEMORY = 10**9
 SECONDS = 10
 
 
-def mutants(files: list[bytes], count: int, rng: random.Random) -> Iterator[tuple[bytes, bytes | None]]:
-    """(hostile file, the file it was made from)."""
+def mutants(
+    covered: Mapping[bytes, list[bytes]], count: int, rng: random.Random
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """(hostile file, the file it was made from); ``covered``: what of its symbols each checksum covers."""
+    files = list(covered)
     for number in range(count):
         original = rng.choice(files)
         data = bytearray(original)
@@ -49,10 +52,10 @@ def mutants(files: list[bytes], count: int, rng: random.Random) -> Iterator[tupl
                 data[rng.randrange(len(data))] = rng.randrange(256)
             yield bytes(data), original
         else:
-            yield repaired(original, rng), None
+            yield repaired(original, covered[original], rng), None
 
 
-def repaired(original: bytes, rng: random.Random) -> bytes:
+def repaired(original: bytes, symbols: list[bytes], rng: random.Random) -> bytes:
     """Another file around the same symbols, whose checksum is right: that of what its streams decoded to."""
     file = unpack(original)
     boxes, width, height, streams = dict(file.boxes), file.width, file.height, list(file.streams)
@@ -75,11 +78,7 @@ def repaired(original: bytes, rng: random.Random) -> bytes:
             streams = rng.choice([streams[:-1] or [b""], [*streams, b""], streams[::-1]])
         elif streams[0]:
             streams[0] = bytes([rng.randrange(256)]) + streams[0][1:]
-    return pack(file.model_id, width, height, streams, boxes, SYMBOLS[original])
-
-
-SYMBOLS: dict[bytes, list[bytes]] = {}
-"""Of the files as they are: what their checksums cover."""
+    return pack(file.model_id, width, height, streams, boxes, symbols)
 
 
 def main(count: int) -> None:
@@ -89,11 +88,11 @@ def main(count: int) -> None:
     codec = Codec.load(GOLDEN / "tiny.safetensors", precision="fp32")
     files = [path.read_bytes() for path in sorted(GOLDEN.glob("*.ganic"))]
     symbols = {file: [tile.canonical() for tile in codec.symbols(file)] for file in files}
-    SYMBOLS.update({file: [unpack(file).streams[0][:1], *symbols[file]] for file in files})
+    covered = {file: [unpack(file).streams[0][:1], *symbols[file]] for file in files}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     outcomes: Counter[str] = Counter()
-    for data, original in mutants(files, count, random.Random(1)):
+    for data, original in mutants(covered, count, random.Random(1)):
         signal.alarm(SECONDS)  # its default action ends the process: a hang is a failure
         try:
             codec.verify(data)

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-__all__ = ["UnsupportedPixels", "to_rgb", "white_of"]
+__all__ = ["UnsupportedPixels", "raw_mode", "to_rgb", "white_of"]
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _BAND_PIXELS = 4_000_000
@@ -44,10 +44,15 @@ class UnsupportedPixels(ValueError):
 
 def white_of(image: Image.Image) -> int:
     """The largest sample of a picture of 16-bit grey, before it is loaded: 65535, or 4095 of 12 bits."""
+    return 4095 if raw_mode(image).startswith("I;12") else 65535
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How a picture's file has its samples, before it is loaded: Pillow's raw mode, or empty."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else None
-    raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
-    return 4095 if isinstance(raw_mode, str) and raw_mode.startswith("I;12") else 65535
+    found = arguments[0] if isinstance(arguments, tuple) else arguments
+    return found if isinstance(found, str) else ""
 
 
 def to_rgb(

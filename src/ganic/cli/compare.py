@@ -151,11 +151,9 @@ def _rivals(names: str, *, lenient: bool) -> list[Baseline]:
 
     by_name = {baseline.name: baseline for baseline in available()}
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if not lenient:
+        return [options.named(by_name, name, "--against") for name in wanted]
     for name in wanted:
-        if name not in by_name and not lenient:
-            raise click.UsageError(
-                f"--against {name}: not installed or unknown; there are {', '.join(by_name)}."
-            )
         if name not in by_name:
             click.echo(f"left out: {name}, not installed; pip install 'ganic[baselines]'", err=True)
     return [by_name[name] for name in wanted if name in by_name]

@@ -105,7 +105,7 @@ def command(
     codec = load_codec(model, cast("Precision", precision))
     found = models.find(model)
     baselines = {baseline.name: baseline for baseline in available()}
-    lower = None if floor is None else _named(baselines, floor.strip().lower(), "--floor")
+    lower = None if floor is None else options.named(baselines, floor.strip().lower(), "--floor")
     ours = {point.name: _Ours(codec, found, point, fidelity, precision, lower) for point in points}
     contest = Contest(
         find_pictures(Path(folder)),
@@ -195,14 +195,6 @@ class _Ours:
         return self.codec.decode(data, fidelity=self.fidelity)
 
 
-def _named(baselines: Mapping[str, Baseline], name: str, option: str) -> Baseline:
-    try:
-        return baselines[name]
-    except KeyError:
-        known = ", ".join(baselines)
-        raise click.UsageError(f"{option} {name}: not installed or unknown; there are {known}.") from None
-
-
 def _opponents(
     against: str | None, baselines: Mapping[str, Baseline], codec: FileCodec, model: ModelInfo
 ) -> list[Opponent]:
@@ -218,7 +210,7 @@ def _opponents(
     opponents = []
     for part in against.split(","):
         name, _, budget = part.strip().lower().partition(":")
-        baseline = _named(by_name, name, "--against")
+        baseline = options.named(by_name, name, "--against")
         try:
             opponents.append(Opponent(baseline, float(budget or 1)))
         except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -18,6 +18,7 @@ DEBUG = "ganic.debug"
 """Key in the click context: tracebacks are wanted."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kKmM]?)(i?)[bB]?")
 
@@ -99,6 +100,15 @@ def parse_box(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 def parse_names(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> list[str]:
     """Names with commas between, from every use of the option."""
     return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+
+
+def named(baselines: Mapping[str, T], name: str, option: str) -> T:
+    """The codec to compare with of that name. Raises click.UsageError."""
+    try:
+        return baselines[name]
+    except KeyError:
+        known = ", ".join(baselines)
+        raise click.UsageError(f"{option} {name}: not installed or unknown; there are {known}.") from None
 
 
 def region_options(command: F) -> F:

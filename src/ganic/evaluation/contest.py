@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ganic._api import naming
 from ganic.baselines import Baseline, match_or_smallest
 from ganic.errors import DataError, InputError, UsageError
 from ganic.evaluation.instruments import Instruments
@@ -249,10 +251,8 @@ class _Picture:
         kept = self.contest.store.recall(rate, self.contest.key, self.name, request)
         if kept is not None:
             return kept
-        try:
+        with self._named():
             data = codec.encode(self.original)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from error
         return self._keep(rate, self.contest.key, request, data, None, None, codec.decode(data))
 
     def through(self, opponent: Opponent, rate: str, our_bytes: int) -> Measurement:
@@ -262,12 +262,18 @@ class _Picture:
         if kept is not None:
             return kept
         tried = self.tried[baseline.name]
-        try:
+        with self._named():
             encoded = match_or_smallest(baseline, self.original, limit, tried=tried)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from error
         decoded = baseline.decode(encoded.data)
         return self._keep(rate, opponent.key, request, encoded.data, limit, encoded.quality, decoded)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors about the picture name it."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(naming(error, self.name)) from error
 
     def _request(self, identity: str, limit: int | None) -> dict[str, str | int | bool | None]:
         return {

@@ -207,7 +207,7 @@ def _viewer(contest: Contest, evaluation: Evaluation, picture: str, rate: str) -
     """One picture at one rate point, folded: a comparison page in a frame of its own."""
     measured = {m.codec: m for m in evaluation.measurements if (m.rate, m.picture) == (rate, picture)}
     ours = measured[evaluation.codecs[0].key]
-    original = contest.original(picture)
+    original = images.read(contest.folder / picture)
     codings = [
         _coding(contest, measured[codec.key], codec.title)
         for codec in evaluation.codecs
@@ -215,8 +215,8 @@ def _viewer(contest: Contest, evaluation: Evaluation, picture: str, rate: str) -
     ]
     source_bytes = (contest.folder / picture).stat().st_size
     title = f"{picture}, {rate}"
-    icc = images.read(contest.folder / picture).icc
-    inner = page(title, Coding("original", original, source_bytes), codings, MEASURES, pixels=PIXELS, icc=icc)
+    source = Coding("original", original.image, source_bytes)
+    inner = page(title, source, codings, MEASURES, pixels=PIXELS, icc=original.icc)
     summary = f"{escape(title)}: {ours.bytes:,} bytes, {ours.bpp:.3f} bits per pixel"
     # A frame inside a closed <details> is not rendered; lazy keeps it from being parsed until it is.
     return (

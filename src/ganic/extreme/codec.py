@@ -38,7 +38,7 @@ from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
 from ganic.extreme.integer_prior import IntegerPrior, Quantised
-from ganic.extreme.layout import plan_of
+from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
 from ganic.extreme.rate_search import TOLERANCE, largest_within
 from ganic.extreme.selection import check_labels, conditions_of, labels_for
@@ -360,8 +360,7 @@ class Codec:
 
     def _area(self, container: bitstream.Container) -> Allocation:
         """What each latent position got; nothing large is allocated for it. Raises CorruptError."""
-        rows, columns = (-(-side // STRIDE) for side in (container.height, container.width))
-        count = len(tiles(rows, columns))
+        count = len(tiles(*grid(container)))
         if len(container.streams) != count:
             raise CorruptError(
                 f"file: {len(container.streams)} streams where {container.width}x{container.height} pixels "
@@ -392,8 +391,8 @@ class Codec:
 
     def _tiles(self, container: bitstream.Container, area: Allocation) -> Iterator[tuple[Tile, Quantised]]:
         """Every tile as the entropy model reads it, not yet checked. Raises CorruptError."""
-        grid = tiles(*area.shape)
-        for number, (tile, stream) in enumerate(zip(grid, container.streams, strict=True)):
+        pairs = zip(tiles(*area.shape), container.streams, strict=True)
+        for number, (tile, stream) in enumerate(pairs):
             yield tile, self.prior.read(stream[1:] if number == 0 else stream, area.tile(tile))
 
     def _generator(self, fidelity: float) -> Generator:

@@ -40,15 +40,16 @@ def build(recipe: Recipe) -> Objective:
     check(recipe, table)
     if isinstance(table, CompactSettings):
         return GenerativeCompression(table, asked=recipe.data.rates is not None)
-    if recipe.data.rates is not None:
-        raise RecipeError(f"{recipe.source}: data.rates: {table.arch} does not ask for rates; remove it")
     if isinstance(table, SelectiveSettings):
         return SelectiveCompression(table)
     return PublishedObjective(table)
 
 
 def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | PublishedSettings) -> None:
-    """Raises RecipeError for crops that do not fit the networks, and for what ``compile`` would not reach."""
+    """Raises RecipeError for crops that do not fit the networks, for rates that nobody asks for, and for what
+    ``compile`` would not reach."""
+    if recipe.data.rates is not None and not isinstance(table, CompactSettings):
+        raise RecipeError(f"{recipe.source}: data.rates: {table.arch} does not ask for rates; remove it")
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
     whole = not isinstance(table, SelectiveSettings) and getattr(table, "stage", "") != "adversarial"

@@ -14,11 +14,11 @@ that grow by the factor `RATIO`):
     integer.  So busy and calm parts both get fitting tables, and the decoder finds the same ones, because
     comparisons of integers are all there is to it.  Groups go from slow to fast frequencies:
 
-    Every group of a tile is put at once (`ganic.entropy`: sorted by table), as is every tile of `PlainCoder`.
-
     `FrequencyCoder`  of positions; nearby is the same channel, the neighbourhood are all channels
     `PlaceCoder`      of blocks (a local basis); nearby is the same position, the neighbourhood are the eight
                       around it
+
+Each group of a tile is put at once (`ganic.entropy`: sorted by table), as is each tile of `PlainCoder`.
 """
 
 from __future__ import annotations

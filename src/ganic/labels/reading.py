@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganic.bitstream import MAX_PIXELS, MAX_SIDE
+from ganic.colour import raw_mode
 from ganic.errors import InputError, UsageError
 from ganic.labels import coco
 from ganic.labels.classes import CAMVID, CAMVID_COLOURS, CITYSCAPES, CITYSCAPES_COLOURS, CITYSCAPES_IDS
@@ -339,7 +340,4 @@ def stored_levels(image: Image.Image) -> int:
 
     Grey of 2 and 4 bits: the file's own values are those divided by 255 // (levels - 1).
     """
-    tiles = getattr(image, "tile", None)
-    arguments = tiles[0][3] if tiles else None
-    raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
-    return 4 if raw_mode == "L;2" else 16 if raw_mode == "L;4" else 256
+    return {"L;2": 4, "L;4": 16}.get(raw_mode(image), 256)

@@ -145,13 +145,8 @@ def _drop_after(path: Path, step: int) -> None:
     """Keep the lines of steps up to ``step``; a last line cut short by a kill goes too."""
     if not path.exists():
         return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line + "\n" for line in lines if _record(line).get("step", math.inf) <= step]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(kept), encoding="utf-8")
     partial.replace(path)
