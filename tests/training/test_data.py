@@ -19,7 +19,7 @@ from training_toys import recipe, smooth
 
 from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
-from ganic.training.data import PictureBatches
+from ganic.training.data import PictureBatches, held_back
 from ganic.training.distributed import Team
 from ganic.training.rates import RateCurve
 from ganic.training.recipes import Data
@@ -364,6 +364,26 @@ def test_copies_of_excluded_pictures_are_left_out_where_asked(photos: Path) -> N
         assert data.describe()["pictures"] == left
         names = [Path(skipped.name).name for skipped in data.newly_skipped()]
         assert names == (["copy.jpg"] if asked else [])
+
+
+def test_validation_pictures_and_their_copies_are_not_trained_on(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Image.open(photos / "c.bmp") as original:
+        held = np.array(original)
+        original.resize((38, 31)).save(photos / "copy.jpg", quality=70)
+    settings = recipe(data={"sources": [str(photos)], "validation": ["c", "a"], "exclude": ["a"]})
+    data = PictureBatches.of(settings, ALONE)
+    assert data.describe()["pictures"] == 4 and data.describe()["excluded"] == [str(photos / "a.png")]
+    assert [Path(skipped.name).name for skipped in data.newly_skipped()] == ["copy.jpg"]
+    assert data.describe()["excluded_patterns_without_match"] == ["a"]
+    (picture,) = held_back(settings, ALONE)
+    assert np.array_equal(picture.permute(1, 2, 0), held)
+    others = recipe(data={"sources": [str(photos)], "validation": ["d"]})
+    assert held_back(others, ALONE) == [] and "nothing is validated" in caplog.text
+    (photos / "c.bmp").write_bytes(b"BM no more")
+    with pytest.raises(DataError, match=r"training data: none of 1 pictures can be used .*c\.bmp"):
+        held_back(settings, ALONE)
 
 
 def test_orientation_is_applied(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,21 +186,26 @@ def test_bad_steps_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_validation_sees_averaged_weights(tmp_path: Path) -> None:
-    settings = recipe(validate_every=3, ema={"decay": 0.9, "start": 2})
-    torch.manual_seed(1)
-    gan = ToyGan(ToyTable())
+    photos, held = tmp_path / "photos", np.full((40, 48, 3), 77, dtype=np.uint8)
+    photos.mkdir()
+    Image.fromarray(held).save(photos / "held.png")
     seen: list[Tensor] = []
 
-    def validate(step: int) -> dict[str, float]:
-        assert not gan.generator.training and not torch.is_grad_enabled()
-        seen.append(next(gan.generator.parameters()).clone())
-        return {"quality": float(step), "worst": float("inf")}
+    class Validated(ToyGan):
+        def validate(self, pictures: Sequence[Tensor]) -> Mapping[str, float]:
+            assert not self.generator.training and not torch.is_grad_enabled()
+            assert [np.array_equal(p.permute(1, 2, 0), held) for p in pictures] == [True]
+            seen.append(next(self.generator.parameters()).clone())
+            return {"quality": float(len(seen)), "worst": float("inf")}
 
-    train(settings, gan, tmp_path, data=toy_data, device="cpu", validate=validate)
-    expected = [{"event": "validation", "step": s, "quality": float(s), "worst": None} for s in (3, 6)]
+    ema, data = {"decay": 0.9, "start": 2}, {"sources": [str(photos)], "validation": ["held"]}
+    run(tmp_path, Validated(ToyTable()), validate_every=3, ema=ema, data=data)
+    expected = [
+        {"event": "validation", "step": 3 * i, "quality": float(i + 1), "worst": None} for i in range(3)
+    ]
     assert lines(tmp_path, "validation") == expected
-    assert torch.equal(seen[1], saved(tmp_path)["ema/generator.0.weight"])
-    assert not torch.equal(seen[1], saved(tmp_path)["network/generator.0.weight"])
+    assert torch.equal(seen[2], saved(tmp_path)["ema/generator.0.weight"])
+    assert not torch.equal(seen[2], saved(tmp_path)["network/generator.0.weight"])
     state = checkpoint.latest(tmp_path / "checkpoints")
     assert state is not None and state.ema_updates == 4  # two steps of following, then four of averaging
 
@@ -294,7 +299,9 @@ def test_a_log_that_a_power_cut_left_in_the_middle_of_a_line(tmp_path: Path) -> 
 
 def test_validation_that_nobody_does_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="validate_every: nothing validates"):
-        run(tmp_path, validate_every=2)
+        run(tmp_path, validate_every=2, data={"validation": ["a"]})
+    with pytest.raises(RecipeError, match=r"validate_every needs pictures; name some in data\.validation"):
+        recipe(validate_every=2)
 
 
 def test_bf16_half_saving_and_parts(tmp_path: Path) -> None:

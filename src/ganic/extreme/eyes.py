@@ -18,7 +18,7 @@ SMALLEST = 80
 
 
 class Eyes:
-    """The trunk, its phase, and what it has seen since the phase was drawn.
+    """A trunk, its phase, and what it has seen since the phase was drawn.
 
     The trunk's strides see some pixels more than others: a lattice in the gradient, and in time in the
     pictures, unless the phase changes with every step.
@@ -26,8 +26,15 @@ class Eyes:
 
     def __init__(self) -> None:
         self.phase = 0, 0
-        self._trunk: SqueezeNetFeatures | None = None  # read only when it is needed
+        self._trunk: SqueezeNetFeatures | None = None
         self._seen: list[tuple[Tensor, Sequence[Tensor]]] = []
+
+    @property
+    def trunk(self) -> SqueezeNetFeatures:
+        """What activations are of, read when it is first needed."""
+        if self._trunk is None:
+            self._trunk = SqueezeNetFeatures()
+        return self._trunk
 
     def redraw(self) -> None:
         """As a step begins: another phase, at random, from torch's default generator; nothing is seen yet."""
@@ -55,9 +62,7 @@ class Eyes:
         for known, activations in self._seen:
             if known is picture and (activations[0].requires_grad or not learning):
                 return activations
-        if self._trunk is None:
-            self._trunk = SqueezeNetFeatures()
         top, left = self.offset(picture)
-        looked: Sequence[Tensor] = self._trunk.to(picture.device)(picture[:, :, top:, left:])
+        looked: Sequence[Tensor] = self.trunk.to(picture.device)(picture[:, :, top:, left:])
         self._seen.append((picture, looked))
         return looked

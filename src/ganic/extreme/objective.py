@@ -27,6 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganic.extreme import validation
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
@@ -154,6 +155,11 @@ class GenerativeCompression:
             index = torch.full((len(pictures),), float(quality), device=pictures.device)
             columns.append(self.codec(pictures, index).picture.clamp(0, 1))
         return torch.stack(columns, dim=1).flatten(0, 1)
+
+    @torch.no_grad()
+    def validate(self, pictures: Sequence[Tensor]) -> Mapping[str, float]:
+        """See :func:`ganic.extreme.validation.validate`."""
+        return validation.validate(self.codec, pictures, self.distortion.eyes.trunk)
 
     def importance(self, quality: Tensor) -> Tensor:
         """How much a picture coded at this quality counts: (lambda(q) / lambda(middle)) ** -balance.

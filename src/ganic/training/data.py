@@ -7,6 +7,7 @@ one process.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -22,6 +23,8 @@ from ganic.training.distributed import Team
 from ganic.training.rates import SIDE, RateCurve, rate_at
 from ganic.training.recipes import Data, Recipe
 from ganic.training.store import Skipped, Store
+
+LOGGER = logging.getLogger(__name__)
 
 ATTEMPTS = 100
 """Damaged pictures that may be drawn in a row before the data count as unusable."""
@@ -56,6 +59,27 @@ class Batches(Protocol):
     def newly_skipped(self) -> Sequence[Skipped]:
         """Pictures found damaged since the last call (the first call: since the beginning)."""
         ...
+
+
+def held_back(recipe: Recipe, team: Team) -> list[Tensor]:
+    """The pictures of ``data.validation``, uint8 [3, h, w] on the team's device, prepared as those of
+    training; a warning where there are none, as with other people's data.
+
+    Raises DataError for pictures that cannot be used.
+    """
+    settings = recipe.data
+    found, _, _ = sources.exclude(sources.find(settings.sources), settings.exclude)
+    _, held, _ = sources.exclude(found, settings.validation)
+    if not held:
+        LOGGER.warning("data.validation: none of these pictures is in data.sources; nothing is validated")
+        return []
+    plain = settings.model_copy(update={"maps": (), "classes": "none"})
+    pictures = store.fill(held, plain, crop=1)
+    samples = [pictures.get(index) for index in range(len(pictures))]
+    if pictures.skipped:
+        first = pictures.skipped[0]
+        raise DataError(f"{first.name}: of data.validation, but {first.reason}; name another")
+    return [sample.image.to(team.device) for sample in samples if sample is not None]
 
 
 class PictureBatches:
@@ -101,15 +125,18 @@ class PictureBatches:
             class_folders=settings.classes == "folders",
         )
         kept, excluded, unmatched = sources.exclude(found, settings.exclude)
+        kept, held, missing = sources.exclude(kept, settings.validation)
+        alike = [*excluded, *held] if settings.exclude_alike else held
         pictures = store.fill(
             kept,
             settings,
             crop=recipe.crop,
             device=team.device,
-            test=[*sources.find(settings.test), *(excluded if settings.exclude_alike else ())],
+            test=[*sources.find(settings.test), *alike],
         )
         batches = cls(pictures, settings, crop=recipe.crop, batch=recipe.batch, seed=recipe.seed, team=team)
-        batches._excluded, batches._unmatched = [record.name for record in excluded], unmatched
+        batches._excluded = [record.name for record in excluded]
+        batches._unmatched = [*unmatched, *missing]
         return batches
 
     def batch(self, draw: int) -> dict[str, Tensor]:

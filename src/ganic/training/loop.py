@@ -14,20 +14,20 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganic.errors import RecipeError, TrainingError
 from ganic.training import checkpoint, distributed
-from ganic.training.data import Batches, PictureBatches
+from ganic.training.data import Batches, PictureBatches, held_back
 from ganic.training.distributed import Team
-from ganic.training.objective import Batch, Objective
+from ganic.training.objective import Batch, Objective, Validating
 from ganic.training.recipes import Recipe
 from ganic.training.run_log import Means, RunLog
 from ganic.training.run_state import RunState, Weights
@@ -35,9 +35,6 @@ from ganic.training.schedule import factor
 
 SAMPLE_DRAW = 2**40
 """The draw that samples are made from: always the same pictures, and never reached by training."""
-
-Validate = Callable[[int], Mapping[str, float]]
-"""Called with the step in the leading process: averaged weights in eval mode, no gradients."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,6 @@ def train(
     data: Callable[[Recipe, Team], Batches] = PictureBatches.of,
     weights: Weights = checkpoint.weights,
     device: str = "auto",
-    validate: Validate | None = None,
     quiet: bool = False,
 ) -> Result:
     """Train ``objective`` as ``recipe`` says; everything is written below ``run_dir``.
@@ -69,7 +65,7 @@ def train(
     SIGTERM and SIGINT save and return.  Raises DataError, RecipeError and TrainingError; the last among
     others for a loss that is not finite, after saving the last good state.
     """
-    if recipe.validate_every and validate is None:
+    if recipe.validate_every and not isinstance(objective, Validating):
         raise RecipeError(f"{recipe.source}: validate_every: nothing validates these runs; leave it out")
     team = distributed.join(device)
     try:
@@ -77,12 +73,12 @@ def train(
         batches = data(recipe, team)
         run = RunState(recipe, objective, run_dir, team, weights)
         with RunLog(run_dir, steps=recipe.steps, step=run.step, leads=team.leads, quiet=quiet) as log:
-            return _loop(run, batches, validate, log)
+            return _loop(run, batches, log)
     finally:
         team.leave()
 
 
-def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLog) -> Result:
+def _loop(run: RunState, batches: Batches, log: RunLog) -> Result:
     recipe, team = run.recipe, run.team
     about = {
         "processes": team.size,
@@ -94,6 +90,9 @@ def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLo
         "start", run.step, {"recipe": recipe.model_dump(mode="json"), "data": batches.describe(), **about}
     )
     log.skipped(run.step, batches.newly_skipped())
+    held = held_back(recipe, team) if recipe.validate_every and team.leads else []
+    if held and not run.step:
+        _validate(run, held, log)  # what the run begins with
     means, bad_steps, saved = Means(), 0, None
     saved_at = logged_at = time.monotonic()
     logged_step = run.step
@@ -119,9 +118,8 @@ def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLo
             if recipe.sample_every and step % recipe.sample_every == 0 and team.leads:
                 with run.averaged():
                     log.pictures(step, run.objective.samples(batches.batch(SAMPLE_DRAW), step))
-            if validate and recipe.validate_every and step % recipe.validate_every == 0 and team.leads:
-                with run.averaged():
-                    log.write("validation", step, validate(step))
+            if held and step % recipe.validate_every == 0:
+                _validate(run, held, log)
             log.advance(step)
 
             due = time.monotonic() - saved_at > 60 * recipe.checkpoint.minutes or step == recipe.steps
@@ -133,6 +131,12 @@ def _loop(run: RunState, batches: Batches, validate: Validate | None, log: RunLo
                 log.write("stopped", step, {"reason": "signal"})
                 break
     return Result(run.step, run.step >= recipe.steps, saved or run.save(), run.run_dir / "metrics.jsonl")
+
+
+def _validate(run: RunState, held: Sequence[Tensor], log: RunLog) -> None:
+    assert isinstance(run.objective, Validating)
+    with run.averaged():
+        log.write("validation", run.step, run.objective.validate(held))
 
 
 def _step(run: RunState, batches: Batches) -> dict[str, float] | None:

@@ -7,7 +7,7 @@ autocast, gradients, optimisers, schedules, averages, checkpoints and logs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -83,5 +83,17 @@ class Objective(Protocol):
         """Pictures to look at, [n, 3, h, w] in [0, 1].
 
         Called without gradients, with the averaged weights in ``networks``, which are in eval mode.
+        """
+        ...
+
+
+@runtime_checkable
+class Validating(Protocol):
+    """An objective that can say how good its networks are on pictures that they are not trained on."""
+
+    def validate(self, pictures: Sequence[Tensor]) -> Mapping[str, float]:
+        """Named measures of pictures, each uint8 [3, h, w] on the training device, for ``metrics.jsonl``.
+
+        Called as ``samples`` is, and in the leading process alone.
         """
         ...

@@ -114,6 +114,8 @@ class Data(Table):
     ] = ()  # held-out names or patterns (with or without folder, suffix); *.txt: a list
     test: tuple[str, ...] = ()  # sources of test pictures: anything that looks like one is left out
     exclude_alike: bool = False  # also what looks like an excluded picture; frames of a film all do
+    # as exclude, of pictures that are not trained on either and that `validate_every` looks at
+    validation: tuple[str, ...] = ()
     near: Annotated[int, Field(ge=0, le=31)] = 8  # "looks like": bits of difference between 64-bit hashes
     classes: Literal["none", "folders", "shards"] = "none"  # label: first folder level, or .cls in shards
     maps: tuple[str, ...] = ()  # one folder of label maps (.png, same names) per source; in shards: .seg.png
@@ -186,7 +188,7 @@ class Recipe(Table):
     fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50
     sample_every: Count = 1000  # 0: never
-    validate_every: Count = 0  # 0: never
+    validate_every: Count = 0  # steps between measurements on data.validation; 0: never
     data: Data = Data()
     players: dict[str, Player]
     schedule: Schedule = Schedule()
@@ -200,6 +202,8 @@ class Recipe(Table):
     def _consistent(self) -> Self:
         if self.data.rates and self.system != "extreme":
             raise ValueError(f"data.rates is for codecs; {self.system} asks for no rates")
+        if self.validate_every and not self.data.validation:
+            raise ValueError("validate_every needs pictures; name some in data.validation")
         return self
 
     @property
