@@ -232,7 +232,8 @@ def test_rates_that_are_asked_for_decide_quality_and_weight(objective: Make) -> 
 
 
 def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective: Make) -> None:
-    game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, perceptual=3.0, texture=0.0, shading=0.0)
+    terms = {"perceptual": 3.0, "texture": 0.0, "shading": 0.0}
+    game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, balance=0.25, **terms)
     batch = asked_for(0.05, 0.2) | {"level": torch.tensor([37.0, 370.0])}  # lambda = 0.37 / level
     batch["weight"] = torch.tensor([0.5, 1.5])
     torch.manual_seed(5)
@@ -242,7 +243,7 @@ def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective
     weights = [0.5 * TYPICAL / 0.05 * 1e-2, 1.5 * TYPICAL / 0.2 * 1e-3]
     squares = sum(w * v for w, v in zip(weights, d["mse"].tolist(), strict=True)) / 2
     assert stats["mse"].item() == pytest.approx(squares * 255**2 / 150, rel=1e-4)
-    others = (batch["weight"] * d["perceptual"]).mean().item()
+    others = (batch["weight"] * torch.tensor([2**0.25, 0.5**0.25]) * d["perceptual"]).mean().item()
     assert stats["perceptual"].item() == pytest.approx(others, rel=1e-4)
 
 

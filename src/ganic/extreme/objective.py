@@ -57,7 +57,9 @@ class CompactSettings(DistortionWeights):
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.5  # see GenerativeCompression.importance
+    # How much more counts what has few bits: see GenerativeCompression.importance; with data.rates, of all
+    # but squared errors of pixels.
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
@@ -197,8 +199,10 @@ class GenerativeCompression:
         worth = self._trade_off(quality) * 255**2 / self.settings.mse
         if self.asking is not None:
             # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
-            # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is.
-            weight, others = batch["weight"] * TYPICAL / batch["rate"], batch["weight"]
+            # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is, but
+            # for what `balance` says.
+            scarcity = TYPICAL / batch["rate"]
+            weight, others = batch["weight"] * scarcity, batch["weight"] * scarcity**self.settings.balance
         else:
             weight = self.importance(quality)
             others = weight * worth
