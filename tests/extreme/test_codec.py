@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ganic.errors import (
     UsageError,
 )
 from ganic.extreme import windowed
+from ganic.extreme.allocation import Plan
 from ganic.extreme.codec import Codec
 from ganic.extreme.rate_search import largest_within
 from ganic.extreme.windowed import analyse
@@ -81,10 +83,27 @@ def test_targets_are_met_within_three_per_cent(codec: Codec, share: float) -> No
 
 def test_a_target_that_cannot_be_reached_says_what_can(codec: Codec) -> None:
     picture = photo(192, 160)
-    smallest = len(codec.encode(picture, quality=0.0))
-    with pytest.raises(TargetError, match=str(smallest)):
-        codec.encode(picture, target_bytes=smallest - 1)
-    assert len(codec.encode(picture, target_bytes=smallest)) == smallest
+    lowest = len(codec.encode(picture, quality=0.0))
+    assert len(codec.encode(picture, target_bytes=lowest)) == lowest
+    with pytest.raises(TargetError, match="this picture needs") as caught:
+        codec.encode(picture, target_bytes=40)
+    least = int(re.findall(r"needs (\d+)", str(caught.value))[0])
+    assert 40 < least < lowest
+    assert len(codec.encode(picture, target_bytes=least)) == least
+
+
+def test_below_the_lowest_quality_bits_become_dearer(codec: Codec) -> None:
+    picture = photo(256, 192)
+    lowest = codec.encode(picture, quality=0.0)
+    data = codec.encode(picture, target_bytes=round(0.97 * len(lowest)))
+    assert 0.94 * len(lowest) <= len(data) <= 0.97 * len(lowest)
+    streams = [bitstream.unpack(file).streams[0] for file in (lowest, data)]
+    assert [stream[0] for stream in streams] == [0, 0]  # the quality index
+    area = Plan.uniform(12, 16).at(0)
+    kept, left = (np.concatenate(codec.prior.read(stream[1:], area).symbols) for stream in streams)
+    assert np.abs(left).sum() < np.abs(kept).sum()
+    # A name is an aim, which is not worth a picture without its details.
+    assert codec.encode(photo(64, 64), rate="low") == codec.encode(photo(64, 64), quality=0.0)
 
 
 def test_a_named_rate_is_an_aim_and_leaves_boxes_aside(codec: Codec) -> None:

@@ -53,6 +53,9 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
 """Named rate points, in bits per pixel of everything but boxes."""
 
+DEAREST = 2.0
+"""Squared steps that a bit may be worth before a size counts as too small: symbols of 1 are all left out."""
+
 BACKGROUND_DROP = 0.6
 """How much lower, on the scale from 0 to 1, the quality of what is not kept is, unless told otherwise."""
 
@@ -142,7 +145,8 @@ class Codec:
             rate: ``low``, ``medium`` or ``high``: 0.05, 0.10 and 0.20 bits per pixel of everything but boxes
                 (alpha, ICC, EXIF, XMP), or the lowest quality where a picture cannot be made that small.
             target_bpp: bits per pixel of the whole file, not to be exceeded.
-            target_bytes: size of the whole file, not to be exceeded.
+            target_bytes: size of the whole file, not to be exceeded.  Where the lowest quality needs more,
+                symbols that cost more than they show are left out, as far as that goes.
             regions: what matters in the picture.  A selective model synthesises what matters not at all from
                 its label; any model spends less on what matters less.
             background: how much lower the quality is where nothing matters, 0 to 1.
@@ -162,12 +166,19 @@ class Codec:
         partial = 0 < plan.share < 1
         latent = analyse(self._encoder, picture, plan.coded if partial else None)
 
-        def code(index: int, plan: Plan = plan) -> bytes:
+        def code(index: int, plan: Plan = plan, price: float | None = None) -> bytes:
             area = {} if plan.is_uniform else {"AREA": plan.pack()}
-            return self._pack(picture, self._code(latent, plan, index), metadata | area | scene)
+            return self._pack(picture, self._code(latent, plan, index, price), metadata | area | scene)
+
+        def thriftier(step: int) -> bytes:
+            """Below the lowest quality bits become dearer, the more the lower the step."""
+            dearness = (1 - step / QUALITIES) ** 2
+            return code(0, price=self.prior.price + dearness * (DEAREST - self.prior.price))
 
         def search(limit: int) -> tuple[bytes | None, bytes]:
             best, smallest = largest_within(limit, code)
+            if best is None and not amount.is_goal:
+                return largest_within(limit, thriftier)
             if best is None or len(plan.drops) < 2 or len(best) >= (1 - TOLERANCE) * limit:
                 return best, smallest
             # What matters most has all that the model can give: the rest of the bytes is for the rest.
@@ -206,8 +217,8 @@ class Codec:
             return best or smallest
         if best is None:
             raise TargetError(
-                f"target: {limit} bytes are too few, this picture needs {len(smallest)} at the lowest "
-                "quality; ask for more or make the picture smaller"
+                f"target: {limit} bytes are too few, this picture needs {len(smallest)} at the least; "
+                "ask for more or make the picture smaller"
             )
         return best
 
@@ -269,8 +280,8 @@ class Codec:
     def _part(self, name: str) -> dict[str, Tensor]:
         return below(self._tensors, f"{name}.")
 
-    def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int) -> _Coded:
-        """Choose every tile's symbols at one quality index."""
+    def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int, price: float | None) -> _Coded:
+        """Choose every tile's symbols at one quality index; ``price`` of a bit, in place of the model's."""
         area = plan.at(quality)
         coded = []
         for tile in tiles(*area.shape):
@@ -281,7 +292,7 @@ class Codec:
             hyper = (
                 self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
             )
-            coded.append(self.prior.quantise(gained, hyper, part))
+            coded.append(self.prior.quantise(gained, hyper, part, price))
         return _Coded(quality, tuple(coded))
 
     def _pack(self, picture: images.Picture, coded: _Coded, beside: dict[str, bytes]) -> bytes:

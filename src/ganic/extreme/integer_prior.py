@@ -300,19 +300,23 @@ class IntegerPrior:
             symbols[some] = np.where(price * saved > added, lower, nearest)
         return symbols
 
-    def quantise(self, latent: Float32, hyper: Float32, area: Allocation) -> Quantised:
+    def quantise(
+        self, latent: Float32, hyper: Float32, area: Allocation, price: float | None = None
+    ) -> Quantised:
         """Choose the symbols of one tile.
 
         Args:
             latent: gained latent [height, width, latent].
             hyper: hyper-latent [hyper, ceil(height / 4), ceil(width / 4)].
             area: what each position gets, [height, width].
+            price: in place of the model's.
         """
+        price = self.price if price is None else price
 
         def code(number: int, mean: Int32, index: Index) -> Int16:
             where = blocks(number, self.latent)
             value = [latent[block][area.coded[block[:2]]].ravel() for block in where]
-            return self._quantise(np.concatenate(value), mean, index, self.price)
+            return self._quantise(np.concatenate(value), mean, index, price)
 
         def code_hyper(mean: Int32, index: Index) -> Int16:
             return self._quantise(hyper[:, area.coarse().coded].ravel(), mean, index)
