@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ganic.extreme import validation
@@ -57,6 +57,7 @@ class CompactSettings(DistortionWeights):
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
+    lambda_before: tuple[Price, Price] | None = None  # the two of what init says, where they were others
     # How much more counts what has few bits: see GenerativeCompression.importance; with data.rates, of all
     # but squared errors of pixels.
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -71,6 +72,13 @@ class CompactSettings(DistortionWeights):
     discriminator_scales: Annotated[int, Field(ge=1)] = 2
     discriminator_norm: Literal["instance", "spectral", "none"] = "spectral"
     discriminator_latent: Annotated[int, Field(ge=0)] = 12  # channels of the latent that D sees; 0: none
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        ends = self.lambda_before or (self.lambda_low, self.lambda_high)
+        if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
+            raise ValueError("lambda grows with the quality; give the smaller one first")
+        return self
 
     @property
     def plays(self) -> bool:

@@ -10,6 +10,7 @@ from ganic.errors import RecipeError
 from ganic.extreme.growing import channels, grown
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
+from ganic.extreme.respacing import respaced
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
 from ganic.extreme.tiling import STRIDE
 from ganic.training.objective import Objective
@@ -62,11 +63,16 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has.
+    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has, and with
+    its tables over the quality where the recipe's lambda has them.
 
     Raises RecipeError, TrainingError.
     """
     table, before = table_of(recipe), channels(weights)
-    if not isinstance(table, CompactSettings) or before is None or before >= table.architecture.latent:
+    if not isinstance(table, CompactSettings) or before is None:
         return weights
-    return grown(weights, table.architecture.latent)
+    if before < table.architecture.latent:
+        weights = grown(weights, table.architecture.latent)
+    if table.lambda_before is not None:
+        weights = respaced(weights, table.lambda_before, (table.lambda_low, table.lambda_high))
+    return weights
