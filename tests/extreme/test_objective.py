@@ -379,7 +379,7 @@ def test_the_recipe_for_own_pictures_fits_the_shipped_model() -> None:
     with torch.device("meta"):
         networks = build(recipe).networks.state_dict()
     weights = weights_of(models.load("photo"))
-    shapes = {name: value.shape for name, value in networks.items()}
+    shapes = {name: value.shape for name, value in networks.items() if not name.startswith("asking.")}
     assert shapes == {name: value.shape for name, value in weights.items()}  # its discriminator among them
 
 

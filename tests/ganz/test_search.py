@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -243,6 +244,14 @@ def test_rows_that_are_done_do_not_keep_others_from_reporting() -> None:
     assert seen[-1].step == found.steps > 10
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Shells start what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("finish", [0.0, 1.0])
 def test_ctrl_c_in_one_thread_ends_all(finish: float) -> None:
     halves = Halves()
@@ -253,7 +262,7 @@ def test_ctrl_c_in_one_thread_ends_all(finish: float) -> None:
     assert torch.allclose(found.losses, halves.problem(found.latents))
 
 
-def test_ctrl_c_in_the_terminal_ends_all() -> None:
+def test_ctrl_c_in_the_terminal_ends_all(interruptible: None) -> None:
     halves = Halves()
     main = threading.main_thread().ident
     assert main is not None

@@ -188,7 +188,7 @@ class _Ours:
         try:
             return self.codec.encode(image, target_bytes=size)
         except TargetError:
-            # Too detailed for so few bits: the smallest file takes part, and opponents get its bytes.
+            # Too detailed for so few bits: the lowest quality takes part, and opponents get its bytes.
             return self.codec.encode(image, quality=0)
 
     def decode(self, data: bytes) -> Image.Image:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ganic.extreme.conditioning import QUALITIES
 
-TYPICAL_SLOPE = 0.0068
+TYPICAL_SLOPE = 0.012
 """By how much the logarithm of a photograph's size grows per quality index; the search starts from it."""
 TOLERANCE = 0.03
 """A file is at most this much smaller than its target."""
