@@ -257,6 +257,9 @@ def test_networks_start_from_the_first_of_several_that_has_them(tmp_path: Path) 
         TrainingError, match=r"later/generator: has the networks .*, none of \['balance', 'cr"
     ):
         train(again, gan, tmp_path / "third", data=toy_data, weights=weights, device="cpu")
+    again = recipe(init=["generator+critic+balance", "later/generator"])
+    with pytest.raises(TrainingError, match="later/generator: every network starts from what init names bef"):
+        train(again, gan, tmp_path / "fourth", data=toy_data, weights=weights, device="cpu")
 
 
 def test_mismatches_are_named(tmp_path: Path) -> None:

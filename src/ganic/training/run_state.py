@@ -164,6 +164,10 @@ class RunState:
         fresh, stay as they are."""
         missing, origins = list(self.networks), []
         for path in paths:
+            if not missing:
+                raise TrainingError(
+                    f"{path}: every network starts from what init names before it; leave it out of init"
+                )
             found = weights(expand(path))
             known = {name.split(".", 1)[0] for name in found}
             chosen = [name for name in missing if name in known]
