@@ -29,12 +29,11 @@ class Eyes:
         self._trunk: SqueezeNetFeatures | None = None
         self._seen: list[tuple[Tensor, Sequence[Tensor]]] = []
 
-    @property
-    def trunk(self) -> SqueezeNetFeatures:
-        """What activations are of, read when it is first needed."""
+    def trunk(self, device: torch.device) -> SqueezeNetFeatures:
+        """What activations are of, on a device; read when it is first needed."""
         if self._trunk is None:
             self._trunk = SqueezeNetFeatures()
-        return self._trunk
+        return self._trunk.to(device)
 
     def redraw(self) -> None:
         """As a step begins: another phase, at random, from torch's default generator; nothing is seen yet."""
@@ -63,6 +62,6 @@ class Eyes:
             if known is picture and (activations[0].requires_grad or not learning):
                 return activations
         top, left = self.offset(picture)
-        looked: Sequence[Tensor] = self.trunk.to(picture.device)(picture[:, :, top:, left:])
+        looked: Sequence[Tensor] = self.trunk(picture.device)(picture[:, :, top:, left:])
         self._seen.append((picture, looked))
         return looked

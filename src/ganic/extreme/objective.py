@@ -169,7 +169,7 @@ class GenerativeCompression:
     @torch.no_grad()
     def validate(self, pictures: Sequence[Tensor]) -> Mapping[str, float]:
         """See :func:`ganic.extreme.validation.validate`."""
-        return validation.validate(self.codec, pictures, self.distortion.eyes.trunk)
+        return validation.validate(self.codec, pictures, self.distortion.eyes.trunk(pictures[0].device))
 
     def importance(self, quality: Tensor) -> Tensor:
         """How much a picture coded at this quality counts: (lambda(q) / lambda(middle)) ** -balance.

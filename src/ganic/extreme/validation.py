@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganic.errors import DataError
+from ganic.extreme import codec
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.model import CompactModel
 from ganic.extreme.tiling import STRIDE
@@ -20,8 +21,8 @@ from ganic.metrics.perceptual import feature_distance
 from ganic.metrics.squeezenet import SqueezeNetFeatures
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
 
-RATES = 0.05, 0.1, 0.2
-"""Bits per pixel of the rate points "low", "medium" and "high"."""
+RATES = tuple(codec.RATES.values())
+"""Bits per pixel of the codec's rate points."""
 
 STEP = 32
 """Quality indices between those that are looked at; what lies between them is interpolated."""
@@ -37,7 +38,7 @@ MEASURES = "psnr", "ms_ssim", "distance"
 
 
 def validate(
-    codec: CompactModel, pictures: Sequence[Tensor], network: SqueezeNetFeatures
+    model: CompactModel, pictures: Sequence[Tensor], network: SqueezeNetFeatures
 ) -> dict[str, float]:
     """Means over pictures, uint8 [3, h, w], of `MEASURES` at `RATES`, as ``psnr@0.1``; and ``bpp@0.05``,
     which is more than 0.05 where some pictures cannot be coded as small.
@@ -45,7 +46,7 @@ def validate(
     Rates are those of the symbols, without the few bytes of a file around them.  Raises DataError for a
     picture with a side of less than 192 pixels, of which MS-SSIM says nothing.
     """
-    rows = [_at_rates(_curve(codec, _middle(picture), network)) for picture in pictures]
+    rows = [_at_rates(_curve(model, _middle(picture), network)) for picture in pictures]
     means = np.mean(rows, axis=0)
     names = [f"{measure}@{rate:g}" for rate in RATES for measure in ("bpp", *MEASURES)]
     return dict(zip(names, means.tolist(), strict=True))
@@ -62,12 +63,12 @@ def _middle(picture: Tensor) -> Tensor:
     return picture[None, :, top : top + sides[0], left : left + sides[1]].float() / 255
 
 
-def _curve(codec: CompactModel, x: Tensor, network: SqueezeNetFeatures) -> NDArray[np.float64]:
+def _curve(model: CompactModel, x: Tensor, network: SqueezeNetFeatures) -> NDArray[np.float64]:
     """Rate and measures [qualities, 1 + measures] of a picture, up to the first beyond all `RATES`."""
     real = network(x)
     rows: list[list[float]] = []
     for quality in range(0, QUALITIES, STEP):
-        out = codec(x, torch.full((1,), float(quality), device=x.device))
+        out = model(x, torch.full((1,), float(quality), device=x.device))
         y = (out.picture.float().clamp(0, 1) * 255).round() / 255
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         psnr = -10 * torch.log10((y - x).square().mean())
