@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ganic.entropy import (
+    MAX_EXCESS,
     MAX_SUPPORT,
     MAX_TABLES,
     TOTAL,
@@ -24,6 +25,7 @@ from ganic.entropy import (
     SymbolEncoder,
     SymbolTables,
     calibrated_tables,
+    excess_counts,
     laplacian_tables,
 )
 from ganic.errors import CorruptError, ModelFormatError
@@ -32,6 +34,7 @@ Ints = NDArray[np.int64]
 
 COIN = [8192, 49152, 8192]
 SMALL = SymbolTables(np.array([*COIN, TOTAL, 1, 100, 65000, 434, 1, 65534, 1, 1]), np.array([1, 0, 2, 1]))
+FURTHER = SymbolTables(SMALL.counts, SMALL.supports, np.array([32768, 16384, 8192, 8192]))
 DEVIATIONS = np.geomspace(0.11, 64.0, 64)
 SCALES = DEVIATIONS / math.sqrt(2.0)  # as numpy and scipy count them
 TABLES = laplacian_tables(DEVIATIONS)
@@ -55,11 +58,16 @@ def reference(tables: SymbolTables, *puts: tuple[Any, Any]) -> bytes:
     """The specification in ganic.entropy's docstring, word by word, in unbounded integers."""
     low, size, length = 0, 2**64 - 1, 8
     for symbols, table in puts:
+        steps, excesses = [], []
         for symbol, index in sorted(zip(symbols, table, strict=True), key=lambda pair: int(pair[1])):
             counts = tables.table(int(index)).tolist()
-            at = int(symbol) + len(counts) // 2
-            if len(counts) == 1:
+            support = len(counts) // 2
+            if support == 0:
                 continue
+            steps.append((counts, min(max(int(symbol), -support), support) + support))
+            if len(tables.excess) and abs(int(symbol)) >= support:
+                excesses.append((tables.excess.tolist(), abs(int(symbol)) - support))
+        for counts, at in steps + excesses:
             scale = size >> 24
             low += scale * 256 * sum(counts[:at])
             size = scale * 256 * counts[at]
@@ -88,18 +96,23 @@ def random_tables(draw: st.DrawFn) -> SymbolTables:
             row = np.full(size, TOTAL // size if kind == "flat" else 1)
         row[draw(st.integers(0, size - 1))] += TOTAL - row.sum()
         counts += row.tolist()
-    return SymbolTables(np.array(counts), np.array(supports))
+    excess = draw(
+        st.sampled_from(
+            [[], [1, TOTAL - 1], [1] * MAX_EXCESS + [TOTAL - MAX_EXCESS], excess_counts().tolist()]
+        )
+    )
+    return SymbolTables(np.array(counts), np.array(supports), np.array(excess, int))
 
 
 @st.composite
 def messages(draw: st.DrawFn) -> tuple[SymbolTables, list[tuple[Ints, Ints]]]:
-    """Tables and some puts, uniform over the supports or at their edges, so that rare symbols are common."""
+    """Tables and some puts, uniform over their reach or at its end, so that rare symbols are common."""
     tables = draw(random_tables())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     puts = []
     for length in draw(st.lists(st.integers(0, 60), max_size=4)):
         table = rng.integers(0, tables.n_tables, length)
-        limit = tables.supports[table].astype(np.int64)
+        limit = tables.reach[table].astype(np.int64)
         symbols = (
             rng.integers(-limit, limit + 1) if draw(st.booleans()) else limit * rng.choice([-1, 1], length)
         )
@@ -151,6 +164,22 @@ def test_golden_bytes(length: int, expected: str) -> None:
     np.testing.assert_array_equal(decode(SMALL, bytes.fromhex(expected), table)[0], symbols)
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (5, "dfffffffe21f"),
+        (40, "dd0ab0011c1ffffffe18530001e74c0eb9f144cb0918deffe50019fe86fffffff2b711aa8e73"),
+    ],
+)
+def test_golden_bytes_of_excesses(length: int, expected: str) -> None:
+    """As above, with symbols beyond their tables."""
+    table = lcg(length) % 4
+    limit = FURTHER.reach[table].astype(np.int64)
+    symbols = lcg(2 * length)[length:] % (2 * limit + 1) - limit
+    assert encode(FURTHER, (symbols, table)).hex() == expected
+    np.testing.assert_array_equal(decode(FURTHER, bytes.fromhex(expected), table)[0], symbols)
+
+
 def test_golden_digest_of_a_long_stream() -> None:
     """Wide tables made of integers alone, 20,000 symbols, two puts."""
     ramp = [np.concatenate([np.arange(1, a + 1), [0], np.arange(a, 0, -1)]) for a in (3, 40, 255)]
@@ -181,6 +210,23 @@ def test_a_certain_table_costs_nothing() -> None:
     assert SMALL.bits(zeros, ones) == 0.0
     assert decode(SMALL, b"", ones)[0].tolist() == [0] * 1000
     assert encode(SMALL, ([1, 0, 0], [0, 1, 1])) == encode(SMALL, ([1], [0]))
+
+
+def test_an_excess_costs_what_it_is_worth() -> None:
+    """A symbol of 3 beyond a support of 1: 3 bits for "1 or more", 3 for the excess of 2; a 1: 3 and 1."""
+    symbols, table = [3, 0, -1, 4, 0], [0, 0, 0, 0, 1]
+    assert FURTHER.lengths(symbols, table) == pytest.approx([6, 2 - math.log2(3), 4, 6, 0], abs=1e-12)
+    assert SMALL.lengths([-1], [0]) == pytest.approx([3])
+    assert decode(FURTHER, encode(FURTHER, (symbols, table)), table)[0].tolist() == symbols
+
+
+def test_excesses_come_after_the_symbols_of_a_put() -> None:
+    """Coded as if they were symbols of one more table."""
+    counts = np.array([30000, 20000, 10000, 2000, 3000, 300, 236])
+    apart = SymbolTables(np.concatenate([SMALL.counts, counts]), np.array([1, 0, 2, 1, 3]))
+    put = encode(SymbolTables(SMALL.counts, SMALL.supports, counts), ([4, 1, -6, 0], [2, 0, 2, 0]))
+    excesses = np.array([0, 2, 4]) - 3  # of 1 in table 0, of 4 and -6 in table 2
+    assert put == encode(apart, ([2, 1, -2, 0], [2, 0, 2, 0]), (excesses, [4, 4, 4]))
 
 
 def test_nothing_codes_into_nothing() -> None:
@@ -247,17 +293,24 @@ def test_fast() -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.binary(max_size=60), st.lists(st.integers(0, 3), max_size=60), st.booleans())
-def test_any_bytes_decode_or_are_corrupt(data: bytes, table: list[int], ones: bool) -> None:
+@given(
+    st.binary(max_size=60),
+    st.lists(st.integers(0, 3), max_size=60),
+    st.booleans(),
+    st.sampled_from([SMALL, FURTHER]),
+)
+def test_any_bytes_decode_or_are_corrupt(
+    data: bytes, table: list[int], ones: bool, tables: SymbolTables
+) -> None:
     """And if `finish` lets them pass, they are exactly what the encoder writes for those symbols."""
     if ones:
         data = b"\xff" * 12 + data  # near the top of the interval, where codes can be impossible
     try:
-        (symbols,) = decode(SMALL, data, table)
+        (symbols,) = decode(tables, data, table)
     except CorruptError:
         return
-    assert (np.abs(symbols) <= SMALL.supports[np.array(table, int)]).all()
-    assert encode(SMALL, (symbols, table)) == data
+    assert (np.abs(symbols) <= tables.reach[np.array(table, int)]).all()
+    assert encode(tables, (symbols, table)) == data
 
 
 @settings(deadline=None, max_examples=200)
@@ -331,6 +384,11 @@ def test_any_integer_type_will_do(dtype: Any) -> None:
     assert decode(SMALL, data, table)[0].tolist() == [0, 1, 1]
 
 
+def test_symbols_beyond_the_largest_excess_are_refused() -> None:
+    with pytest.raises(ValueError, match="symbol 5 is outside -4 to 4"):
+        SymbolEncoder(FURTHER).put([5], [0])
+
+
 def test_unsigned_symbols_do_not_wrap() -> None:
     with pytest.raises(ValueError, match="symbol 255"):
         SymbolEncoder(SMALL).put(np.array([255], np.uint8), [0])
@@ -339,6 +397,8 @@ def test_unsigned_symbols_do_not_wrap() -> None:
 def test_clip() -> None:
     assert SMALL.clip([-9, 5, 2, 1], [0, 1, 2, 3]).tolist() == [-1, 0, 2, 1]
     np.testing.assert_array_equal(SMALL.clip(np.full((2, 3), 7), np.full((2, 3), 2)), np.full((2, 3), 2))
+    # With excesses; what is certain stays so.
+    assert FURTHER.clip([-9, 5, 4, 9], [0, 1, 2, 3]).tolist() == [-4, 0, 4, 4]
 
 
 # ---- tables
@@ -347,7 +407,7 @@ def test_clip() -> None:
 def test_arrays_there_and_back() -> None:
     counts, supports = TABLES.to_arrays()
     assert counts.dtype == np.int32 and supports.dtype == np.int16
-    again = SymbolTables.from_arrays(counts.astype(np.int64), supports.astype(np.uint8))
+    again = SymbolTables(counts.astype(np.int64), supports.astype(np.uint8))
     np.testing.assert_array_equal(again.counts, counts)
     np.testing.assert_array_equal(again.supports, supports)
     with pytest.raises(ValueError, match="read-only"):
@@ -356,7 +416,7 @@ def test_arrays_there_and_back() -> None:
 
 def test_tables_do_not_change_with_the_arrays_they_came_from() -> None:
     counts = np.array(COIN, np.int32)
-    tables = SymbolTables.from_arrays(counts, np.array([1], np.int16))
+    tables = SymbolTables(counts, np.array([1], np.int16))
     counts[:] = 1
     assert tables.counts.tolist() == COIN
 
@@ -365,6 +425,7 @@ def test_tables_do_not_change_with_the_arrays_they_came_from() -> None:
 def test_tables_travel_to_other_processes(again: Any) -> None:
     encode(SMALL, ([1], [0]))  # so that a model is cached
     assert again(SMALL).counts.tolist() == SMALL.counts.tolist()
+    assert again(FURTHER).excess.tolist() == FURTHER.excess.tolist()
 
 
 @pytest.mark.parametrize(
@@ -393,7 +454,23 @@ def test_tables_travel_to_other_processes(again: Any) -> None:
 )
 def test_arrays_that_are_no_tables(counts: Any, supports: Any) -> None:
     with pytest.raises(ModelFormatError, match="symbol tables: "):
-        SymbolTables.from_arrays(np.array(counts), np.array(supports))
+        SymbolTables(np.array(counts), np.array(supports))
+
+
+@pytest.mark.parametrize(
+    "excess",
+    [[TOTAL], [1, TOTAL], [0, TOTAL], [TOTAL, 1], [-1, TOTAL + 1], [float(TOTAL)], [[TOTAL]], [128] * 513],
+)
+def test_arrays_that_are_no_excess(excess: Any) -> None:
+    with pytest.raises(ModelFormatError, match="symbol tables: "):
+        SymbolTables(np.array(COIN), np.array([1]), np.array(excess))
+
+
+def test_an_excess_may_be_of_any_size() -> None:
+    counts, size = excess_counts(), np.arange(1, MAX_EXCESS + 1)
+    assert len(counts) == MAX_EXCESS + 1 and counts.min() >= 1 and counts.sum() == TOTAL
+    assert np.abs(counts[1:] - TOTAL / (size + 1) / (size + 2)).max() < 1
+    assert counts[0] / TOTAL == pytest.approx(1 / 2, rel=0.01)
 
 
 def test_histogram_counts_every_symbol() -> None:

@@ -10,9 +10,17 @@ Tables
     1 and sum to 2**16: symbol ``s`` has the probability ``counts[s + A] / 2**16``. A table with ``A = 0``
     is certain of the symbol 0: it writes no bits, and its symbols take no part in what follows.
 
+Excess
+    Tables may come with counts of an *excess*, 0 to at most 511, which sum to 2**16 too. Then no prediction
+    is so wrong that a symbol cannot be told: ``-A`` and ``A`` of a table that is not certain mean "that far
+    or further", and how much further is coded beside. (Without them the outermost symbols are only
+    themselves.)
+
 Order
     The symbols of one `SymbolEncoder.put` are coded sorted by table, and in their given order within a
-    table. Several puts follow each other in the same code, so a put is a unit that both sides must agree on.
+    table. After them come the excesses of those that stand at ``-A`` or ``A``, in the order in which these
+    were coded. Several puts follow each other in the same code, so a put is a unit that both sides must agree
+    on.
 
 Coder
     An interval ``[L, L + R)`` of integers, at first ``L = 0``, ``R = 2**64 - 1``. To code a symbol of count
@@ -58,6 +66,7 @@ from numpy.typing import ArrayLike, NDArray
 from ganic.errors import CorruptError, ModelFormatError
 
 __all__ = [
+    "MAX_EXCESS",
     "MAX_SUPPORT",
     "MAX_TABLES",
     "TOTAL",
@@ -65,6 +74,7 @@ __all__ = [
     "SymbolEncoder",
     "SymbolTables",
     "calibrated_tables",
+    "excess_counts",
     "laplacian_tables",
 ]
 
@@ -74,7 +84,13 @@ TOTAL = 1 << 16
 MAX_SUPPORT = 255
 """The largest symbol any table may have."""
 
+MAX_EXCESS = 511
+"""How far beyond its table a symbol may be, at most."""
+
 MAX_TABLES = 4096
+
+_EXCESS = -1
+"""In place of the index of a table."""
 
 _Categorical = constriction.stream.model.Categorical
 _RangeEncoder = constriction.stream.queue.RangeEncoder
@@ -86,13 +102,17 @@ class SymbolTables:
     """Probability tables in integers, as a model file stores them.
 
     ``counts`` [sum(2 * supports + 1)] int32, table after table, each from the smallest symbol to the largest;
-    ``supports`` [n_tables] int16, the largest symbol of each. Both become read-only copies.
+    ``supports`` [n_tables] int16, the largest symbol of each; ``excess`` [2 to 512] int32, the counts of how
+    far beyond it a symbol is, or empty: no table goes further than its support. All become read-only copies.
 
     Raises ModelFormatError where the arrays do not describe tables.
     """
 
     counts: NDArray[np.int32]
     supports: NDArray[np.int16]
+    excess: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    reach: NDArray[np.int16] = field(init=False, repr=False)
+    """[n_tables] the largest symbol that each table can code, with the largest excess."""
     centres: NDArray[np.int64] = field(init=False, repr=False)
     """[n_tables] where in ``counts`` each table has its symbol 0."""
     _models: dict[int, Any] = field(init=False, repr=False, default_factory=dict)
@@ -110,21 +130,26 @@ class SymbolTables:
         if (sums != TOTAL).any():
             wrong = int(np.argmax(sums != TOTAL))
             raise _bad(f"the counts of table {wrong} sum to {sums[wrong]}, not {TOTAL}")
+        excess = _integers("counts of the excess", self.excess, 1, TOTAL)
+        if len(excess) and not (2 <= len(excess) <= MAX_EXCESS + 1 and excess.sum() == TOTAL):
+            raise _bad(
+                f"the {len(excess)} counts of the excess sum to {excess.sum()}; they are 2 to "
+                f"{MAX_EXCESS + 1} and sum to {TOTAL}"
+            )
+        further = max(len(excess) - 1, 0)
         for name, array in (
             ("counts", counts.astype(np.int32)),
             ("supports", supports.astype(np.int16)),
+            ("excess", excess.astype(np.int32)),
+            ("reach", np.where(supports > 0, supports + further, 0).astype(np.int16)),
             ("centres", starts + supports),
         ):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_arrays, self.to_arrays()  # leaves out the cached models, which do not pickle
-
-    @classmethod
-    def from_arrays(cls, counts: NDArray[Any], supports: NDArray[Any]) -> SymbolTables:
-        """Tables from what `to_arrays` gave, in any integer type. Raises ModelFormatError."""
-        return cls(counts, supports)
+        # Without the cached models, which do not pickle.
+        return type(self), (self.counts, self.supports, self.excess)
 
     def to_arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
         """``(counts, supports)`` for a model file."""
@@ -141,7 +166,7 @@ class SymbolTables:
 
     def clip(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int16]:
         """The nearest symbols [...] that the tables [...] can code."""
-        limit = self.supports[np.asarray(table)]
+        limit = self.reach[np.asarray(table)]
         return np.clip(symbols, -limit, limit).astype(np.int16)
 
     def bits(self, symbols: ArrayLike, table: ArrayLike) -> float:
@@ -150,23 +175,30 @@ class SymbolTables:
 
     def lengths(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.float64]:
         """The ideal code length of each symbol [n]. Raises ValueError as `SymbolEncoder.put`."""
-        return 16.0 - np.log2(self.counts[self._positions(symbols, table)], dtype=np.float64)
+        s, t = _checked(self, symbols, table)
+        bits = 16.0 - np.log2(self.counts[self._positions(s, t)], dtype=np.float64)
+        if len(self.excess):
+            beyond = np.abs(s) - self.supports[t]
+            told = (beyond >= 0) & (self.supports[t] > 0)
+            bits[told] += 16.0 - np.log2(self.excess[beyond[told]], dtype=np.float64)
+        return bits
 
     def histogram(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int64]:
         """How often each entry of ``counts`` was used: what `calibrated_tables` wants, and it adds up."""
-        return np.bincount(self._positions(symbols, table), minlength=len(self.counts)).astype(np.int64)
+        positions = self._positions(*_checked(self, symbols, table))
+        return np.bincount(positions, minlength=len(self.counts)).astype(np.int64)
 
-    def _positions(self, symbols: ArrayLike, table: ArrayLike) -> NDArray[np.int64]:
-        """Where in ``counts`` each symbol stands."""
-        s, t = _checked(self, symbols, table)
-        return self.centres[t] + s
+    def _positions(self, symbols: NDArray[np.int32], table: NDArray[np.uint16]) -> NDArray[np.int64]:
+        """Where in ``counts`` each symbol stands, or the outermost one for it."""
+        limit = self.supports[table]
+        return self.centres[table] + np.clip(symbols, -limit, limit)
 
     def _model(self, index: int) -> Any:
-        """constriction's form of one table, exact as the module docstring says."""
+        """constriction's form of one table, of the excess's for -1, exact as the module docstring says."""
         model = self._models.get(index)
         if model is None:
-            model = _Categorical(256.0 * self.table(index) - 1.0, perfect=False)
-            self._models[index] = model
+            counts = self.excess if index == _EXCESS else self.table(index)
+            model = self._models[index] = _Categorical(256.0 * counts - 1.0, perfect=False)
         return model
 
 
@@ -189,9 +221,17 @@ class SymbolEncoder:
 
     def _put_sorted(self, symbols: NDArray[np.int32], table: NDArray[np.uint16]) -> None:
         """``symbols`` sorted by table already, ``table`` in any order."""
+        excesses = []
         for index, run in _runs(self._tables, table):
-            from_zero = symbols[run] + np.int32(self._tables.supports[index])
-            self._coder.encode(from_zero, self._tables._model(index))
+            part, support = symbols[run], np.int32(self._tables.supports[index])
+            if len(self._tables.excess):
+                beyond = np.abs(part) - support
+                excesses.append(beyond[beyond >= 0])
+                part = np.clip(part, -support, support)
+            self._coder.encode(part + support, self._tables._model(index))
+        excess = np.concatenate(excesses) if excesses else np.zeros(0, np.int32)
+        if len(excess):
+            self._coder.encode(excess, self._tables._model(_EXCESS))
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to everything put so far."""
@@ -232,16 +272,27 @@ class SymbolDecoder:
         """
         t = _checked_indices(self._tables, table)
         found = np.zeros(len(t), np.int32)
+        outermost = []
         for index, run in _runs(self._tables, t):
-            try:
-                from_zero = self._coder.decode(self._tables._model(index), run.stop - run.start)
-            except (AssertionError, ValueError, RuntimeError) as error:  # constriction: "invalid data"
-                raise CorruptError("symbols: the bytes are not a code; get the file again") from error
-            found[run] = from_zero - np.int32(self._tables.supports[index])
+            support = np.int32(self._tables.supports[index])
+            found[run] = self._next(index, run.stop - run.start) - support
+            if len(self._tables.excess):
+                outermost.append(run.start + np.flatnonzero(np.abs(found[run]) == support))
+        told = np.concatenate(outermost) if outermost else np.zeros(0, np.int64)
+        if len(told):
+            found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
         self._again._put_sorted(found, t)
         symbols = np.empty(len(t), np.int16)
         symbols[np.argsort(t, kind="stable")] = found
         return symbols
+
+    def _next(self, index: int, count: int) -> NDArray[np.int32]:
+        """``count`` symbols of one table, counted from its first."""
+        try:
+            found: NDArray[np.int32] = self._coder.decode(self._tables._model(index), count)
+        except (AssertionError, ValueError, RuntimeError) as error:  # constriction: "invalid data"
+            raise CorruptError("symbols: the bytes are not a code; get the file again") from error
+        return found
 
     def finish(self) -> None:
         """Check that the bytes are exactly those an encoder writes for these symbols; raises CorruptError."""
@@ -261,7 +312,7 @@ def laplacian_tables(
     What predictions leave of a photograph's coefficients has such tails.  A table's support is the smallest
     that leaves less than ``tail`` of the probability outside, but at least ``min_support`` and at most
     `MAX_SUPPORT`; what is outside belongs to the two outermost symbols, which is where `SymbolTables.clip`
-    puts it.
+    puts it, or which an excess goes with.
 
     For use when a model is exported, never when one is loaded: `math.exp` may differ in its last bit from
     one machine to the next, and the counts made here become the integers that everyone reads.
@@ -281,6 +332,17 @@ def laplacian_tables(
 def _beyond(distance: float, deviation: float) -> float:
     """The probability that a Laplacian variable of this standard deviation is further than this from zero."""
     return math.exp(-math.sqrt(2.0) * distance / deviation)
+
+
+def excess_counts() -> NDArray[np.int32]:
+    """Counts [512] of an excess of whatever size: k with a probability of 1 / ((k + 1) (k + 2)).
+
+    So it is k or more with one of 1 / (k + 1): predictions that are wrong are wrong by one or by fifty.
+    """
+    size = np.arange(MAX_EXCESS + 1)
+    counts: NDArray[np.int32] = np.maximum(TOTAL // ((size + 1) * (size + 2)), 1).astype(np.int32)
+    counts[0] += TOTAL - counts.sum()
+    return counts
 
 
 def calibrated_tables(base: SymbolTables, histograms: ArrayLike, strength: float) -> SymbolTables:
@@ -359,7 +421,7 @@ def _checked(
     t = _checked_indices(tables, table)
     if s.shape != t.shape or (s.size and s.dtype.kind not in "iu"):
         raise ValueError(f"symbols must be {len(t)} integers, not {s.dtype} of shape {s.shape}")
-    limit = tables.supports[t]
+    limit = tables.reach[t]
     outside = (s > limit) | (s < -limit)
     if outside.any():
         first = int(np.argmax(outside))

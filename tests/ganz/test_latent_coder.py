@@ -77,7 +77,7 @@ def test_tables_are_laplace() -> None:
 
 def test_expected_magnitudes_by_hand() -> None:
     counts = np.array([65536, 16384, 32768, 16384, 8192, 8192, 32768, 8192, 8192], np.int32)
-    tables = SymbolTables.from_arrays(counts, np.array([0, 1, 2], np.int16))
+    tables = SymbolTables(counts, np.array([0, 1, 2], np.int16))
     # 0; 1/2 of 1; (1/8 + 1/8) of 1 and of 2
     assert expected_magnitudes(tables).tolist() == [0, UNIT // 2, UNIT * 3 // 4]
 

@@ -32,10 +32,10 @@ if "no-bytes" in sys.argv:
 torch.set_num_threads(int(sys.argv[2]))
 from ganic.extreme.codec import Codec
 device = "cuda" if "cuda" in sys.argv else "cpu"
-codec = Codec.load(Path(sys.argv[1]) / "tiny.safetensors", precision=sys.argv[3], device=device)
 digest = hashlib.sha256()
 means = []
-for path in sorted(Path(sys.argv[1]).glob("*.ganic")):
+for path in sorted(Path(sys.argv[1]).rglob("*.ganic")):
+    codec = Codec.load(path.parent / "tiny.safetensors", precision=sys.argv[3], device=device)
     data = path.read_bytes()
     for tile in codec.symbols(data):
         digest.update(tile.canonical())
@@ -76,9 +76,9 @@ def decode(environment: dict[str, str], *arguments: str) -> tuple[str, list[floa
 
 @pytest.fixture(scope="module")
 def reference() -> tuple[str, list[float]]:
-    codec = Codec.load(HERE / "tiny.safetensors", precision="fp32")
     digest, means = hashlib.sha256(), []
-    for path in sorted(HERE.glob("*.ganic")):
+    for path in sorted(HERE.rglob("*.ganic")):
+        codec = Codec.load(path.parent / "tiny.safetensors", precision="fp32")
         data = path.read_bytes()
         for tile in codec.symbols(data):
             digest.update(tile.canonical())

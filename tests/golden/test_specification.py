@@ -16,7 +16,7 @@ from ganic.extreme.codec import Codec
 HERE = Path(__file__).parent
 FILES = [
     path
-    for path in sorted(HERE.glob("*.ganic"))
+    for path in sorted(HERE.rglob("*.ganic"))
     if "AREA" not in bitstream.read_header(path.read_bytes()).box_lengths
 ]
 
@@ -98,22 +98,21 @@ def decode_tile(
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_text_is_enough_to_decode_every_symbol(path: Path) -> None:
-    model = models.load(HERE / "tiny.safetensors")
+    model = models.load(path.parent / "tiny.safetensors")
     tensors = {
         name.removeprefix("prior."): value.astype(np.int64)
         for name, value in model.tensors.items()
         if name.startswith("prior.")
     }
-    tables = SymbolTables.from_arrays(
-        model.tensors["prior.tables.counts"], model.tensors["prior.tables.supports"]
-    )
+    parts = ("counts", "supports", "excess")
+    tables = SymbolTables(*(tensors[f"tables.{part}"] for part in parts if f"tables.{part}" in tensors))
     container = bitstream.unpack(path.read_bytes())
     quality, listed = container.streams[0][0], [container.streams[0][:1]]
     streams = [container.streams[0][1:], *container.streams[1:]]
     rows, columns = cuts(-(-container.height // 16)), cuts(-(-container.width // 16))
     tiles = [(a, b, c, d) for a, b in pairwise(rows) for c, d in pairwise(columns)]
     assert len(tiles) == len(streams)
-    expected = Codec.load(HERE / "tiny.safetensors").symbols(path.read_bytes())
+    expected = Codec.load(path.parent / "tiny.safetensors").symbols(path.read_bytes())
     for (top, bottom, left, right), stream, known in zip(tiles, streams, expected, strict=True):
         latent, symbols = decode_tile(tensors, tables, stream, bottom - top, right - left, quality)
         assert np.array_equal(latent.transpose(1, 2, 0), known.latent)

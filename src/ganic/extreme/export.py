@@ -93,8 +93,13 @@ def prior_tensors(prior: Prior) -> Arrays:
     tensors: Arrays = {
         f"prior.{name}": np.ascontiguousarray(value.cpu().numpy()) for name, value in prior.integers().items()
     }
-    counts, supports = symbol_tables().to_arrays()
-    return tensors | {"prior.tables.counts": counts, "prior.tables.supports": supports}
+    tables = symbol_tables()
+    counts, supports = tables.to_arrays()
+    return tensors | {
+        "prior.tables.counts": counts,
+        "prior.tables.supports": supports,
+        "prior.tables.excess": tables.excess,
+    }
 
 
 def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

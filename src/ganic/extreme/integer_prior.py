@@ -35,6 +35,8 @@ means and hyper-latents z are in units of 1/16; q is a quality index and q // 4 
   tile.  First and second layer, activated; the head, not activated: its first half are means, clipped to
   +-4095, its second half the tables, clipped to those there are, both for all channels of the latent.
 - y = mean + 16 symbol.
+- Symbols go as far beyond their tables as the model's counts of the excess allow; not at all where it has
+  none.
 
 Arrays of this module are numpy, channels last: [height, width, channels].
 """
@@ -223,9 +225,10 @@ class IntegerPrior:
         self.head = [Layer(tensors, f"passes.{p}.head") for p in range(GROUPS)]
         self.hyper_mean: Int32 = _tensor(tensors, "hyper_mean", np.int16, 2).astype(np.int32)
         self.hyper_index: Index = _tensor(tensors, "hyper_index", np.uint8, 2).astype(np.uint8)
-        self.tables = SymbolTables.from_arrays(
-            _tensor(tensors, "tables.counts", np.int32, 1), _tensor(tensors, "tables.supports", np.int16, 1)
-        )
+        counts = _tensor(tensors, "tables.counts", np.int32, 1)
+        supports = _tensor(tensors, "tables.supports", np.int16, 1)
+        excess = [_tensor(tensors, "tables.excess", np.int32, 1)] if "tables.excess" in tensors else []
+        self.tables = SymbolTables(counts, supports, *excess)  # the first seven releases had no excess
         self.scales = self.tables.n_tables
         self.latent = self.head[0].weight.shape[1] // 2
         self.hyper = self.hyper_mean.shape[1]

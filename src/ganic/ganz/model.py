@@ -201,7 +201,7 @@ def from_file(file: models.ModelFile) -> Model:
         config = Config(**file.config)
         generator = config.generator()
         fill(generator, tensors, "generator")
-        tables = SymbolTables.from_arrays(tensors["tables.counts"], tensors["tables.supports"])
+        tables = SymbolTables(tensors["tables.counts"], tensors["tables.supports"])
         basis, scales, prior, encoder = None, None, None, None
         if "basis.scales" in tensors:
             basis = config.basis()
