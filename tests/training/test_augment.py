@@ -103,6 +103,22 @@ def test_grey_is_luma() -> None:
         assert torch.allclose(changed[:, channel], luma, atol=1e-6)
 
 
+def test_vivid_crops_exchange_colours_and_reach_the_edges() -> None:
+    settings = Data(vivid=1.0)
+    matrices = np.stack([draw_colours(np.random.default_rng(i), settings) for i in range(300)])
+    assert np.allclose(matrices @ [0.5, 0.5, 0.5, 1.0], 0.5)  # grey stays grey
+    to = matrices[:, :, :3]  # every column is s above its others where its colour goes
+    saturation = to.max(1) - to.min(1)
+    assert np.allclose(saturation, saturation[:, :1])
+    assert saturation.min() == pytest.approx(1, abs=0.05) and saturation.max() == pytest.approx(4, abs=0.05)
+    order = to.argmax(1)
+    assert len(np.unique(order, axis=0)) == 6 and (np.sort(order) == [0, 1, 2]).all()
+    some = [
+        np.allclose(draw_colours(np.random.default_rng(i), Data(vivid=0.2)), np.eye(3, 4)) for i in range(500)
+    ]
+    assert np.mean(some) == pytest.approx(0.8, abs=0.05)
+
+
 def test_colour_jitter_stays_within_its_strength() -> None:
     matrices = np.stack([draw_colours(np.random.default_rng(i), Data(colour=0.3)) for i in range(500)])
     middle = (matrices @ np.array([0.5, 0.5, 0.5, 1.0])).mean(axis=1)

@@ -186,7 +186,7 @@ class PictureBatches:
                 maps.append(cut_map(sample.map, window, self.crop).to(self.pictures.device))
             colours.append(torch.from_numpy(draw_colours(rng, self.settings)).float())
         images = torch.stack(crops)
-        if self.settings.colour or self.settings.grey:
+        if self.settings.colour or self.settings.grey or self.settings.vivid:
             images = recolour(images, torch.stack(colours).to(images.device))
         batch = {"image": images.contiguous(memory_format=torch.channels_last)}
         if self.pictures.labels is not None:

@@ -133,6 +133,7 @@ class Data(Table):
     flips: Literal["none", "h", "hv"] = "h"  # mirrored at random: left-right, or also upside down
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0  # strength of the colour jitter, see augment.py
     grey: Unit = 0.0  # share of crops made grey
+    vivid: Unit = 0.0  # share of crops in other colours, up to four times as saturated
     rates: tuple[Rate, Rate] | None = None  # bits per pixel that pictures are asked for, log-uniform between
 
     @model_validator(mode="after")
