@@ -314,8 +314,8 @@ def test_what_sets_in_memory_cannot_do_is_refused(
     cifar: tuple[Pixels, NDArray[np.int64]], tmp_path: Path
 ) -> None:
     write_sheets(tmp_path, *cifar)
-    with pytest.raises(RecipeError, match=r"data.exclude, data.colour, data.flips: not for sets"):
-        batches_of(recipe(tmp_path, flips="hv", exclude=["a*"], colour=0.1), ALONE)
+    with pytest.raises(RecipeError, match=r"data.exclude, data.colour, data.vivid, data.flips: not for sets"):
+        batches_of(recipe(tmp_path, flips="hv", exclude=["a*"], colour=0.1, vivid=0.1), ALONE)
     with pytest.raises(UsageError, match="box: pictures of CIFAR-10 are taken whole"):
         batches_of(recipe(tmp_path, box=[0, 0, 16, 16]), ALONE)
 

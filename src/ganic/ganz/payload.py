@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ganic.errors import CorruptError, TruncatedError
+from ganic.errors import CorruptError, LimitError, TruncatedError
 from ganic.ganz.latent_coder import STEPS
 from ganic.ganz.layout import Fit, Layout
 from ganic.ganz.random_stream import MAX_SEED
@@ -74,7 +74,10 @@ def parse(stream: bytes, width: int, height: int, size: int, largest: int) -> tu
         overlap = reader.byte()
         if overlap > size // 2:
             raise CorruptError(f"ganz stream: tiles of {size} overlap by {overlap}; {_GET_AGAIN}")
-    layout = Layout(width, height, size, fit, overlap)
+    try:
+        layout = Layout(width, height, size, fit, overlap)
+    except LimitError as error:
+        raise LimitError(f"{error}; do not trust the file") from error
     level = 0 if layer == "basis" else reader.byte()
     if level > MAX_LEVEL:
         raise CorruptError(f"ganz stream: table level {level}; {_GET_AGAIN}")

@@ -23,11 +23,8 @@ from ganic.training.recipes import Recipe
 from ganic.training.sources import expand
 from ganic.training.store import Skipped
 
-NOT_WHOLE = (
-    *("exclude", "test", "maps", "map_names", "map_values", "short_side", "weight"),
-    *("scale", "colour", "grey", "rates"),
-)
-"""Keys of [data] that sets in memory do not obey."""
+OBEYED_BY_SETS = ("sources", "classes", "box", "flips", "memory_mib")
+"""Keys of [data] that sets in memory obey; others are refused."""
 
 
 def batches_of(recipe: Recipe, team: Team) -> Batches:
@@ -69,7 +66,11 @@ def _check_settings(recipe: Recipe) -> None:
     """Raises RecipeError for what would be ignored."""
     settings = recipe.data
     fields = type(settings).model_fields
-    ignored = [name for name in NOT_WHOLE if getattr(settings, name) != fields[name].default]
+    ignored = [
+        name
+        for name, field in fields.items()
+        if name not in OBEYED_BY_SETS and getattr(settings, name) != field.default
+    ]
     if settings.flips == "hv":
         ignored.append("flips")
     if ignored:
