@@ -262,6 +262,31 @@ def test_networks_start_from_the_first_of_several_that_has_them(tmp_path: Path) 
         train(again, gan, tmp_path / "fourth", data=toy_data, weights=weights, device="cpu")
 
 
+def test_starting_from_the_mean_of_two(tmp_path: Path) -> None:
+    run(tmp_path / "first")
+    whole = checkpoint.weights(tmp_path / "first")
+
+    def weights(path: Path) -> Mapping[str, Tensor]:
+        if path.name == "less":
+            return {name: value for name, value in whole.items() if name != "critic.0.weight"}
+        return {name: value + 3 * (path.name == "other") for name, value in whole.items()}
+
+    gan, still = ToyGan(ToyTable()), {"generator": {"lr": 1e-12}, "critic": {"lr": 1e-12}}
+    settings = recipe(init="one + other + one", steps=1, players=still)
+    train(settings, gan, tmp_path / "second", data=toy_data, weights=weights, device="cpu")
+    for name in ("generator", "critic"):
+        expected = whole[f"{name}.0.weight"] + 1
+        assert torch.allclose(gan.networks[name].get_parameter("0.weight"), expected, atol=1e-6)
+    (start,) = lines(tmp_path / "second", "start")
+    assert start["from"] == "one + other + one (generator, critic, balance)"
+    with pytest.raises(
+        TrainingError, match=r"less: critic\.0\.weight is not as in one, so they have no mean"
+    ):
+        train(
+            recipe(init="one + less"), gan, tmp_path / "third", data=toy_data, weights=weights, device="cpu"
+        )
+
+
 def test_mismatches_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"players\.critic: missing"):
         run(tmp_path / "a", players={"generator": {"lr": 1.0}})

@@ -184,7 +184,7 @@ class Recipe(Table):
     bad_steps: Count = 0  # steps in a row that may be left out, their loss not being finite, before giving up
     init: str | tuple[str, ...] | None = (
         None  # run folder, checkpoint or model whose weights (averaged, if kept) start this run; of several,
-        # each network starts from the first that has it
+        # each network starts from the first that has it; "a + b" is the mean of both
     )
     fresh: tuple[str, ...] = ()  # how names of tensors begin that are not taken from init
     log_every: Positive = 50

@@ -21,6 +21,9 @@ from ganic.training.objective import Objective
 from ganic.training.recipes import Player, Recipe
 from ganic.training.sources import expand
 
+SUM = " + "
+"""Between origins in a recipe's ``init`` whose weights are averaged."""
+
 Weights = Callable[[Path], Mapping[str, Tensor]]
 """From what a recipe's ``init`` names to weights, as `ganic.training.checkpoint.weights` gives them."""
 
@@ -168,19 +171,19 @@ class RunState:
                 raise TrainingError(
                     f"{path}: every network starts from what init names before it; leave it out of init"
                 )
-            found = weights(expand(path))
-            known = {name.split(".", 1)[0] for name in found}
+            found = _mean([(origin, weights(expand(origin))) for origin in path.split(SUM)])
+            known = {_network(name) for name in found}
             chosen = [name for name in missing if name in known]
             if not chosen:
                 raise TrainingError(f"{path}: has the networks {sorted(known)}, none of {sorted(missing)}")
             own = {
                 name: value
                 for name, value in self.networks.state_dict().items()
-                if name.split(".", 1)[0] in chosen and not name.startswith(self.recipe.fresh)
+                if _network(name) in chosen and not name.startswith(self.recipe.fresh)
             }
             _copy(found, own, path)
             missing = [name for name in missing if name not in chosen]
-            unused = [name for name in found if name.split(".", 1)[0] in chosen and name not in own]
+            unused = [name for name in found if _network(name) in chosen and name not in own]
             unused = [name for name in unused if not name.startswith(self.recipe.fresh)]
             without = f" without {', '.join(unused)}" if unused else ""
             origins.append(f"{path} ({', '.join(chosen)}{without})")
@@ -237,6 +240,37 @@ def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def _mean(weights: Sequence[tuple[str, Mapping[str, Tensor]]]) -> Mapping[str, Tensor]:
+    """The mean of weights with their origins, of the networks that all have; integers must be alike.
+
+    Runs that went apart from one model find the same valley, each with the noise of its last steps; between
+    them there is less of it (model soups, arXiv:2203.05482).
+    """
+    (origin, first), *others = weights
+    if not others:
+        return first
+    shared = set.intersection(*({_network(name) for name in one} for _, one in weights))
+    mean: dict[str, Tensor] = {}
+    for name in sorted({name for _, one in weights for name in one if _network(name) in shared}):
+        values = []
+        for other, one in weights:
+            alike = name in first and name in one and one[name].shape == first[name].shape
+            if not alike or not (one[name].is_floating_point() or torch.equal(one[name], first[name])):
+                raise TrainingError(
+                    f"{other}: {name} is not as in {origin}, so they have no mean; name weights of the same "
+                    "networks"
+                )
+            values.append(one[name])
+        real = values[0].is_floating_point()
+        mean[name] = torch.stack([value.float() for value in values]).mean(0) if real else values[0]
+    return mean
+
+
+def _network(name: str) -> str:
+    """Of a tensor."""
+    return name.split(".", 1)[0]
+
+
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor], what: str) -> None:
     """Fill every tensor of ``target``, in place; raises TrainingError where one is missing or misshapen."""
     for name, tensor in target.items():
