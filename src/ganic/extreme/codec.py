@@ -62,15 +62,17 @@ BACKGROUND_DROP = 0.6
 
 @dataclass(frozen=True)
 class _Coded:
-    """A picture's symbols at one quality."""
+    """A picture at one quality: no more of its symbols than a file needs, since pictures may be large."""
 
     quality: int
-    tiles: tuple[Quantised, ...]
+    streams: tuple[bytes, ...]
+    """One per tile."""
+    symbols: tuple[bytes, ...]
+    """The same symbols as the checksum covers them."""
 
     def canonical(self) -> Iterator[bytes]:
         yield bytes([self.quality])
-        for tile in self.tiles:
-            yield tile.canonical()
+        yield from self.symbols
 
 
 class Codec:
@@ -283,7 +285,7 @@ class Codec:
     def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int, price: float | None) -> _Coded:
         """Choose every tile's symbols at one quality index; ``price`` of a bit, in place of the model's."""
         area = plan.at(quality)
-        coded = []
+        streams, symbols = [], []
         for tile in tiles(*area.shape):
             part = area.tile(tile)
             gained = latent[tile.top : tile.bottom, tile.left : tile.right] * self._gains[part.quality]
@@ -292,11 +294,13 @@ class Codec:
             hyper = (
                 self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
             )
-            coded.append(self.prior.quantise(gained, hyper, part, price))
-        return _Coded(quality, tuple(coded))
+            chosen = self.prior.quantise(gained, hyper, part, price)
+            streams.append(self.prior.write(chosen))
+            symbols.append(chosen.canonical())
+        return _Coded(quality, tuple(streams), tuple(symbols))
 
     def _pack(self, picture: images.Picture, coded: _Coded, beside: dict[str, bytes]) -> bytes:
-        streams = [self.prior.write(tile) for tile in coded.tiles]
+        streams = list(coded.streams)
         streams[0] = bytes([coded.quality]) + streams[0]
         return bitstream.pack(
             self.model_id, picture.width, picture.height, streams, beside, coded.canonical()

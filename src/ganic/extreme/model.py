@@ -28,7 +28,7 @@ class Architecture(Table):
     """Sizes of every part; a model file's ``config`` is made from it."""
 
     # channels of the latent; a lapped transform of colour pictures has no more than 384
-    latent: Annotated[int, Field(ge=4, le=384, multiple_of=4)] = 192
+    latent: Annotated[int, Field(ge=4, le=384, multiple_of=4)] = 256
     encoder_widths: tuple[int, ...] = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8, 1/16
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)  # residual blocks at the same resolutions
     generator_widths: tuple[int, ...] = (192, 128, 64, 32, 16)  # channels at 1/16, 1/8, 1/4, 1/2, 1
