@@ -151,10 +151,6 @@ class SymbolTables:
         # Without the cached models, which do not pickle.
         return type(self), (self.counts, self.supports, self.excess)
 
-    def to_arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-        """``(counts, supports)`` for a model file."""
-        return self.counts, self.supports
-
     @property
     def n_tables(self) -> int:
         return len(self.supports)
@@ -178,8 +174,9 @@ class SymbolTables:
         s, t = _checked(self, symbols, table)
         bits = 16.0 - np.log2(self.counts[self._positions(s, t)], dtype=np.float64)
         if len(self.excess):
-            beyond = np.abs(s) - self.supports[t]
-            told = (beyond >= 0) & (self.supports[t] > 0)
+            support = self.supports[t]
+            beyond = np.abs(s) - support
+            told = (beyond >= 0) & (support > 0)
             bits[told] += 16.0 - np.log2(self.excess[beyond[told]], dtype=np.float64)
         return bits
 
@@ -221,7 +218,7 @@ class SymbolEncoder:
 
     def _put_sorted(self, symbols: NDArray[np.int32], table: NDArray[np.uint16]) -> None:
         """``symbols`` sorted by table already, ``table`` in any order."""
-        excesses = []
+        excesses = [np.zeros(0, np.int32)]
         for index, run in _runs(self._tables, table):
             part, support = symbols[run], np.int32(self._tables.supports[index])
             if len(self._tables.excess):
@@ -229,7 +226,7 @@ class SymbolEncoder:
                 excesses.append(beyond[beyond >= 0])
                 part = np.clip(part, -support, support)
             self._coder.encode(part + support, self._tables._model(index))
-        excess = np.concatenate(excesses) if excesses else np.zeros(0, np.int32)
+        excess = np.concatenate(excesses)
         if len(excess):
             self._coder.encode(excess, self._tables._model(_EXCESS))
 
@@ -272,13 +269,13 @@ class SymbolDecoder:
         """
         t = _checked_indices(self._tables, table)
         found = np.zeros(len(t), np.int32)
-        outermost = []
+        outermost = [np.zeros(0, np.intp)]
         for index, run in _runs(self._tables, t):
             support = np.int32(self._tables.supports[index])
             found[run] = self._next(index, run.stop - run.start) - support
             if len(self._tables.excess):
                 outermost.append(run.start + np.flatnonzero(np.abs(found[run]) == support))
-        told = np.concatenate(outermost) if outermost else np.zeros(0, np.int64)
+        told = np.concatenate(outermost)
         if len(told):
             found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
         self._again._put_sorted(found, t)

@@ -141,8 +141,7 @@ def trained(seed: int = 0, price: float = 0.0) -> tuple[Prior, IntegerPrior]:
         prior.hyper_index.anchors.add_(torch.randn_like(prior.hyper_index.anchors) * 0.1)
         prior.hyper_decoder.quality.anchors.normal_(std=0.3)
     tensors = {name: value.numpy() for name, value in prior.integers().items()}
-    tensors["tables.counts"], tensors["tables.supports"] = TABLES.to_arrays()
-    tensors["tables.excess"] = TABLES.excess
+    tensors |= {f"tables.{part}": getattr(TABLES, part) for part in ("counts", "supports", "excess")}
     return prior, IntegerPrior(tensors, price)
 
 
@@ -193,7 +192,7 @@ def test_what_is_written_is_read(shape: tuple[int, int], quality: int) -> None:
 def test_latents_are_as_near_as_their_tables_allow(excess: bool) -> None:
     _, prior = trained()
     if not excess:
-        prior.tables = SymbolTables(*TABLES.to_arrays())
+        prior.tables = SymbolTables(TABLES.counts, TABLES.supports)
     latent, hyper = example(9, 7)
     coded = prior.quantise(latent, hyper, Plan.uniform(9, 7).at(99))
     error = np.abs(coded.latent / 16 - latent)
@@ -211,7 +210,7 @@ def test_a_latent_that_nobody_expected_is_coded_all_the_same() -> None:
     coded = prior.quantise(latent, hyper, area)
     assert np.abs(coded.latent / 16 - latent)[4, 3].max() <= 0.5 + 1e-5
     assert (prior.read(prior.write(coded), area).latent == coded.latent).all()
-    prior.tables = SymbolTables(*TABLES.to_arrays())
+    prior.tables = SymbolTables(TABLES.counts, TABLES.supports)
     assert np.abs(prior.quantise(latent, hyper, area).latent / 16 - latent)[4, 3].min() > 100
 
 

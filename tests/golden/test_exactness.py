@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 # case.
 SCRIPT = """
 import hashlib, sys
+from functools import cache
 from pathlib import Path
 import numpy as np, torch
 if "mkldnn-off" in sys.argv: torch.backends.mkldnn.enabled = False
@@ -32,10 +33,11 @@ if "no-bytes" in sys.argv:
 torch.set_num_threads(int(sys.argv[2]))
 from ganic.extreme.codec import Codec
 device = "cuda" if "cuda" in sys.argv else "cpu"
+load = cache(lambda folder: Codec.load(folder / "tiny.safetensors", precision=sys.argv[3], device=device))
 digest = hashlib.sha256()
 means = []
 for path in sorted(Path(sys.argv[1]).rglob("*.ganic")):
-    codec = Codec.load(path.parent / "tiny.safetensors", precision=sys.argv[3], device=device)
+    codec = load(path.parent)
     data = path.read_bytes()
     for tile in codec.symbols(data):
         digest.update(tile.canonical())

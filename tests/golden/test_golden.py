@@ -19,8 +19,13 @@ EXPECTED = json.loads((HERE / "expected.json").read_text())
 
 
 @cache
+def load(folder: Path, precision: Literal["fp32", "bf16"]) -> Codec:
+    return Codec.load(folder / "tiny.safetensors", precision=precision)
+
+
 def codec(name: str, precision: Literal["fp32", "bf16"] = "fp32") -> Codec:
-    return Codec.load((HERE / name).parent / "tiny.safetensors", precision=precision)
+    """Of a golden file."""
+    return load((HERE / name).parent, precision)
 
 
 def test_every_golden_file_has_its_facts() -> None:

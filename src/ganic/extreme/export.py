@@ -94,10 +94,9 @@ def prior_tensors(prior: Prior) -> Arrays:
         f"prior.{name}": np.ascontiguousarray(value.cpu().numpy()) for name, value in prior.integers().items()
     }
     tables = symbol_tables()
-    counts, supports = tables.to_arrays()
     return tensors | {
-        "prior.tables.counts": counts,
-        "prior.tables.supports": supports,
+        "prior.tables.counts": tables.counts,
+        "prior.tables.supports": tables.supports,
         "prior.tables.excess": tables.excess,
     }
 

@@ -7,6 +7,7 @@ counts (:func:`rate_bits`) and what files pay (:func:`symbol_tables`) come from 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def symbol_tables() -> SymbolTables:
     """
     index = torch.arange(SCALES, dtype=torch.float64)
     tables = laplacian_tables((math.sqrt(2) / laplace_rate(index)).numpy(), min_support=0)
-    return SymbolTables(*tables.to_arrays(), excess_counts())
+    return replace(tables, excess=excess_counts())
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ class Model:
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a model file."""
         found = halves(self.generator.state_dict(), "generator")
-        found["tables.counts"], found["tables.supports"] = self.tables.to_arrays()
+        found["tables.counts"], found["tables.supports"] = self.tables.counts, self.tables.supports
         found["steps"] = self.steps
         if self.encoder is not None:
             found |= halves(self.encoder.state_dict(), "encoder")

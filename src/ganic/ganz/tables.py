@@ -31,14 +31,12 @@ def laplace_tables() -> SymbolTables:
 
 def with_certain_zero(tables: SymbolTables) -> SymbolTables:
     """The same tables behind a table 0 that is certain of the symbol 0."""
-    counts, supports = tables.to_arrays()
-    return SymbolTables(np.insert(counts, 0, TOTAL), np.insert(supports, 0, 0))
+    return SymbolTables(np.insert(tables.counts, 0, TOTAL), np.insert(tables.supports, 0, 0))
 
 
 def without_certain_zero(tables: SymbolTables) -> SymbolTables:
     """The inverse of `with_certain_zero`."""
-    counts, supports = tables.to_arrays()
-    return SymbolTables(counts[1:], supports[1:])
+    return SymbolTables(tables.counts[1:], tables.supports[1:])
 
 
 def code_lengths(tables: SymbolTables) -> NDArray[np.float64]:
