@@ -46,6 +46,30 @@ def selective(tmp_path_factory: pytest.TempPathFactory) -> Codec:
 
 
 @pytest.fixture(scope="session")
+def conditioned(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """An untrained model whose encoder makes something of the quality that it is told."""
+    torch.manual_seed(6)
+    architecture = Architecture(
+        latent=16,
+        encoder_widths=(8, 8, 12, 16),
+        encoder_blocks=(0, 0, 1, 1),
+        generator_widths=(16, 12, 8, 8, 4),
+        generator_blocks=(1, 1, 0, 0),
+        hyper=8,
+        features=12,
+        hidden=16,
+        context=8,
+    )
+    model = CompactModel(architecture)
+    torch.nn.init.normal_(model.encoder.out.weight, std=0.05)
+    for affine in model.encoder.affines:
+        torch.nn.init.normal_(affine.bias.anchors, std=0.02)  # type: ignore[union-attr]
+    path = tmp_path_factory.mktemp("models") / "conditioned.safetensors"
+    models.save(path, "conditioned", "extreme", architecture.config(), model_tensors(model))
+    return Codec.load(path, precision="fp32")
+
+
+@pytest.fixture(scope="session")
 def small_architecture() -> Architecture:
     """For objectives, whose losses matter and not their pictures."""
     return Architecture(

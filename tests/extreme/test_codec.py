@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 import ganic
@@ -25,9 +26,11 @@ from ganic.errors import (
     TargetError,
     UsageError,
 )
+from ganic.extreme import codec as codec_module
 from ganic.extreme import windowed
 from ganic.extreme.allocation import Plan
-from ganic.extreme.codec import Codec
+from ganic.extreme.codec import Codec, _View
+from ganic.extreme.compact import Encoder
 from ganic.extreme.rate_search import largest_within
 from ganic.extreme.windowed import analyse
 
@@ -162,15 +165,47 @@ def test_alpha_and_metadata_travel(codec: Codec) -> None:
     assert decoded.getexif()[0x010E] == "what it shows"
 
 
+def test_an_encoder_that_is_told_the_quality_looks_again_where_it_is_another(
+    conditioned: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def watched(encoder: Encoder, picture: images.Picture, quality: NDArray[np.uint8], coded: None) -> Any:
+        assert (quality == quality[0, 0]).all()
+        told.append(int(quality[0, 0]))
+        return analyse(encoder, picture, quality, coded)
+
+    monkeypatch.setattr(codec_module, "analyse", watched)
+    picture = photo(256, 192)
+    files = [conditioned.encode(picture, quality=q) for q in (0.0, 0.2, 1.0)]
+    assert told == [0, 51, 255]
+    whole = conditioned.symbols(files[1])[0].latent
+    monkeypatch.setattr(codec_module, "NEAR", 255)  # whatever it was told first will do
+    told.clear()
+    view = _View(conditioned._encoder, images.read(picture), None)
+    plan = Plan.uniform(12, 16)
+    first = view.latent(plan, 255)
+    assert view.latent(plan, 51) is first and told == [255]
+    monkeypatch.undo()
+    assert not np.allclose(view.latent(plan, 51), first, atol=1e-3)
+    assert whole.shape == first.shape
+    for share in (0.3, 0.7):
+        target = round(len(files[0]) + share * (len(files[2]) - len(files[0])))
+        data = conditioned.encode(picture, target_bytes=target)
+        assert 0.97 * target <= len(data) <= target
+        conditioned.verify(data)
+
+
 def test_windows_leave_no_seams(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same picture coded whole and in windows: latents and pixels agree to rounding."""
     picture = images.read(photo(400, 336))
-    whole = analyse(codec._encoder, picture)
+    quality = np.full((21, 25), 204, np.uint8)
+    whole = analyse(codec._encoder, picture, quality)
     data = codec.encode(picture, quality=0.8)
     decoded = np.asarray(codec.decode(data), dtype=int)
     monkeypatch.setattr(windowed, "WHOLE", 0)
     monkeypatch.setattr(windowed, "WINDOW", 7)
-    assert np.abs(analyse(codec._encoder, picture) - whole).max() < 1e-4
+    assert np.abs(analyse(codec._encoder, picture, quality) - whole).max() < 1e-4
     assert np.abs(np.asarray(codec.decode(data), dtype=int) - decoded).max() <= 1
 
 

@@ -30,7 +30,7 @@ def test_the_generator_stays_within_150_kmac_per_pixel() -> None:
 def test_shapes() -> None:
     encoder = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1))
     generator = Generator(8, (12, 8, 8, 4, 4), (1, 1, 0, 0))
-    y = encoder(torch.rand(2, 3, 48, 80))
+    y = encoder(torch.rand(2, 3, 48, 80), torch.zeros(2))
     assert y.shape == (2, 8, 3, 5)
     assert generator(y, torch.tensor([0.0, 255.0])).shape == (2, 3, 48, 80)
 
@@ -42,20 +42,38 @@ def test_a_selective_encoder_sees_what_is_left_out_apart() -> None:
     encoder = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1), selective=True)
     plain = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1))
     plain.load_state_dict({k: v for k, v in encoder.state_dict().items() if not k.startswith("beside")})
-    x, coded = torch.rand(1, 3, 48, 80), torch.ones(1, 1, 3, 5)
+    x, q, coded = torch.rand(1, 3, 48, 80), torch.zeros(1), torch.ones(1, 1, 3, 5)
     coded[:, :, 1, 2:4] = 0
-    assert torch.equal(encoder(x, coded), plain(x))
+    assert torch.equal(encoder(x, q, coded), plain(x, q))
 
     assert encoder.beside is not None and encoder.beside_linear is not None
     torch.nn.init.normal_(encoder.beside_linear.conv.weight)
-    assert torch.equal(encoder(x), encoder(x, torch.ones_like(coded)))
-    assert torch.allclose(encoder(x), plain(x))
+    assert torch.equal(encoder(x, q), encoder(x, q, torch.ones_like(coded)))
+    assert torch.allclose(encoder(x, q), plain(x, q))
     m = coded.repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3) == 0
-    expected = plain(x) + encoder.beside_linear((x - 0.5) * m)
-    assert torch.allclose(encoder(x, coded), expected, atol=1e-4)
+    expected = plain(x, q) + encoder.beside_linear((x - 0.5) * m)
+    assert torch.allclose(encoder(x, q, coded), expected, atol=1e-4)
 
     torch.nn.init.normal_(encoder.beside.weight)
-    assert not torch.allclose(encoder(x, coded), expected, atol=1e-2)
+    assert not torch.allclose(encoder(x, q, coded), expected, atol=1e-2)
+
+
+def test_an_encoder_that_is_told_the_quality() -> None:
+    torch.manual_seed(0)
+    told = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1), conditioned=True)
+    plain = Encoder(8, (4, 8, 8, 12), (0, 1, 1, 1))
+    assert told.conditioned and not plain.conditioned
+    plain.load_state_dict({k: v for k, v in told.state_dict().items() if not k.startswith("affines")})
+    x, q = torch.rand(2, 3, 48, 80), torch.tensor([0.0, 200.0])
+    assert torch.equal(told(x, q), plain(x, q))  # it makes nothing of it at first
+    for affine in told.affines:
+        torch.nn.init.normal_(affine.scale.anchors, std=0.02)
+        torch.nn.init.normal_(affine.bias.anchors, std=0.02)
+    y = told(x, q)
+    assert torch.allclose(y[:1], told(x[:1], q[:1]), atol=1e-5)
+    assert not torch.allclose(y[1:], told(x[1:], q[:1]), atol=1e-2)
+    # A map of one quality everywhere is that quality.
+    assert torch.allclose(told(x, q[:, None, None].expand(2, 3, 5)), y, atol=1e-5)
 
 
 def test_no_noise_that_differs_from_machine_to_machine() -> None:
@@ -76,7 +94,9 @@ def test_nothing_beyond_the_margin_matters(blocks: tuple[int, ...] | None, up: i
         x = torch.rand(1, 3, 16 * 33, 16)
         changed = x.clone()
         changed[:, :, 16 * 16 : 16 * 17] += 1
-        rows = (encoder(x.double()) - encoder(changed.double())).abs().amax((0, 1, 3)).nonzero().flatten()
+        q = torch.zeros(1)
+        rows = (encoder(x.double(), q) - encoder(changed.double(), q)).abs().amax((0, 1, 3))
+        rows = rows.nonzero().flatten()
         reach = max(16 - int(rows.min()), int(rows.max()) - 16)
         assert 0 < reach <= encoder.margin // STRIDE
     else:
@@ -143,7 +163,11 @@ def test_quality_interpolates_between_anchors() -> None:
 
 def test_the_affine_starts_as_the_identity() -> None:
     x = torch.randn(2, 3, 4, 4)
-    assert torch.equal(QualityAffine(3)(x, torch.tensor([3.0, 200.0])), x)
+    affine = QualityAffine(3, factor=4.0)
+    assert torch.equal(affine(x, torch.tensor([3.0, 200.0])), x)
+    torch.nn.init.constant_(affine.scale.anchors, 0.5)
+    torch.nn.init.constant_(affine.bias.anchors, 0.25)
+    assert torch.allclose(affine(x, torch.tensor([3.0, 200.0])), 3 * x + 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
-from ganic.extreme.growing import channels, grown
+from ganic.extreme.growing import channels, grown, told
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
@@ -19,9 +19,13 @@ from ganic.tensor_names import below
 OLD, NEW = 16, 24
 
 
+def architecture_of(small: Architecture, latent: int) -> Architecture:
+    return small.model_copy(update={"latent": latent, "taper": 0, "conditioned": False})
+
+
 def model_of(small: Architecture, latent: int) -> CompactModel:
     torch.manual_seed(2)
-    return CompactModel(small.model_copy(update={"latent": latent, "taper": 0}))
+    return CompactModel(architecture_of(small, latent))
 
 
 def weights_of(model: CompactModel) -> dict[str, Tensor]:
@@ -123,3 +127,18 @@ def test_a_selective_encoder_is_refused(small_architecture: Architecture) -> Non
     weights = {f"codec.{name}": value for name, value in selective.state_dict().items()}
     with pytest.raises(TrainingError, match="selective"):
         grown(weights, NEW)
+
+
+def test_an_encoder_that_is_told_the_quality_begins_as_one_that_is_not(
+    small_architecture: Architecture,
+) -> None:
+    old = model_of(small_architecture, OLD)
+    weights = weights_of(old)
+    old.load_state_dict(below(weights, "codec."))
+    new = CompactModel(architecture_of(small_architecture, OLD).model_copy(update={"conditioned": True}))
+    more = told(weights, small_architecture.encoder_widths)
+    new.load_state_dict(below(more, "codec."))
+    x, quality = torch.rand(2, 3, 64, 64), torch.tensor([40.0, 230.0])
+    assert torch.equal(new(x, quality).picture, old(x, quality).picture)
+    name = "codec.encoder.affines.2.bias.anchors"
+    assert torch.equal(told({name: torch.ones(1)}, small_architecture.encoder_widths)[name], torch.ones(1))

@@ -247,6 +247,17 @@ def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective
     assert stats["perceptual"].item() == pytest.approx(others, rel=1e-4)
 
 
+def test_the_game_counts_less_where_there_are_more_bits(objective: Make) -> None:
+    settings = {"stage": "joint", "texture": 0.0, "perceptual": 0.0, "adversarial": 0.3, "matching": 0.7}
+    sums = []
+    for balance, rates in ((0.0, (0.1, 0.1)), (0.5, (0.1, 0.1)), (0.5, (0.4, 0.4))):
+        torch.manual_seed(5)
+        _, stats = objective(asked=True, game_balance=balance, **settings).loss("codec", asked_for(*rates), 0)
+        sums.append([stats[name].item() for name in ("adversarial", "matching")])
+    assert sums[1] == pytest.approx(sums[0], rel=1e-5)
+    assert sums[2] == pytest.approx([value / 2 for value in sums[0]], rel=1e-5)
+
+
 def test_quality_follows_what_pictures_take(objective: Make) -> None:
     """A picture that takes twice what it was asked for is coded worse from then on, and the other way."""
     game = objective(asked=True)
@@ -323,6 +334,7 @@ def test_settings_that_come_to_nothing_are_refused() -> None:
     assert "architecture.noise" in problem("photo_joint", "objective.architecture.noise=1")
     assert "lambda_low" in problem("photo_joint", "objective.lambda_low=0")
     assert "lambda_high" in problem("street", "objective.lambda_high=0")
+    assert "game_balance: needs data.rates" in problem("photo_distortion", "objective.game_balance=0.5")
     assert "weight_decay is not for muon" in problem("photo_joint", "players.codec.weight_decay=0.1")
 
 

@@ -49,7 +49,7 @@ def test_recipes_say_what_init_was_trained_for() -> None:
     def recipe(**objective: object) -> recipes.Recipe:
         values = {"name": "a", "system": "extreme", "steps": 1, "batch": 1, "crop": 64}
         players = {"codec": {"lr": 1e-3}}
-        architecture = {"latent": 16}
+        architecture = {"latent": 16, "conditioned": False}
         objective = {"architecture": architecture, **lambdas, **objective}
         return recipes.parse({**values, "players": players, "objective": objective})
 

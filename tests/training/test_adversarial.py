@@ -17,6 +17,19 @@ def test_least_squares() -> None:
     assert adv.least_squares_generator(FAKE).item() == pytest.approx((0.25 + 9) / 2)
 
 
+def test_samples_that_count_differently() -> None:
+    weights = torch.tensor([2.0, 0.5])
+    assert adv.least_squares_generator(FAKE, weights).item() == pytest.approx((2 * 0.25 + 0.5 * 9) / 2)
+    maps = FAKE[:, None, None, None].expand(2, 1, 3, 3)
+    assert adv.least_squares_generator([maps, FAKE], weights).item() == pytest.approx(2.5)
+    real, fake = [torch.zeros(2, 2), torch.ones(2, 3)], [torch.tensor([[1.0, 3.0], [0, 2]]), torch.ones(2, 3)]
+    assert adv.feature_matching(real, fake, weights).item() == pytest.approx((2 * 2 + 0.5 * 1) / 2 / 2)
+    same = torch.ones(2)
+    assert adv.feature_matching(real, fake, same).item() == pytest.approx(
+        adv.feature_matching(real, fake).item()
+    )
+
+
 def test_wasserstein() -> None:
     assert adv.wasserstein_discriminator(REAL, FAKE).item() == pytest.approx(-0.75 - 0.5)
     assert adv.wasserstein_generator(FAKE).item() == pytest.approx(0.75)

@@ -56,6 +56,9 @@ RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
 DEAREST = 2.0
 """Squared steps that a bit may be worth before a size counts as too small: symbols of 1 are all left out."""
 
+NEAR = 12
+"""Difference of quality indices for which an encoder that is told one need not look again."""
+
 BACKGROUND_DROP = 0.6
 """How much lower, on the scale from 0 to 1, the quality of what is not kept is, unless told otherwise."""
 
@@ -73,6 +76,29 @@ class _Coded:
     def canonical(self) -> Iterator[bytes]:
         yield bytes([self.quality])
         yield from self.symbols
+
+
+class _View:
+    """What E makes of a picture: once and for all, or where E is told the quality, for one near that which is
+    coded.
+
+    ``coded``: positions [rows, columns] that will have symbols; None: all.
+    """
+
+    def __init__(
+        self, encoder: Encoder, picture: images.Picture, coded: npt.NDArray[np.bool_] | None
+    ) -> None:
+        self._encoder, self._picture, self._coded = encoder, picture, coded
+        self._told = 0
+        self._latent: npt.NDArray[np.float32] | None = None
+
+    def latent(self, plan: Plan, index: int) -> npt.NDArray[np.float32]:
+        """The latent [rows, columns, channels] for a file of this quality index."""
+        if self._latent is None or (self._encoder.conditioned and abs(index - self._told) > NEAR):
+            self._latent = None  # of a large picture there is no room for two
+            self._latent = analyse(self._encoder, self._picture, plan.at(index).quality, self._coded)
+            self._told = index
+        return self._latent
 
 
 class Codec:
@@ -166,11 +192,12 @@ class Codec:
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
         partial = 0 < plan.share < 1
-        latent = analyse(self._encoder, picture, plan.coded if partial else None)
+        view = _View(self._encoder, picture, plan.coded if partial else None)
 
         def code(index: int, plan: Plan = plan, price: float | None = None) -> bytes:
             area = {} if plan.is_uniform else {"AREA": plan.pack()}
-            return self._pack(picture, self._code(latent, plan, index, price), metadata | area | scene)
+            coded = self._code(view.latent(plan, index), plan, index, price)
+            return self._pack(picture, coded, metadata | area | scene)
 
         def thriftier(step: int) -> bytes:
             """Below the lowest quality bits become dearer, the more the lower the step."""
@@ -195,13 +222,13 @@ class Codec:
             What is kept is drawn with functions that reach into its neighbours, and theirs into it.  With
             latents that take the neighbours for what G makes of them, they need not be there.
             """
-            nonlocal latent
+            nonlocal view
             shown = self.decode(data)
             if shown.mode != "RGB":
                 shown = shown.convert("RGB")
             coded = Image.fromarray(in_pixels(plan.coded, picture.height, picture.width))
             shown.paste(picture.image, mask=coded)
-            latent = analyse(self._encoder, replace(picture, image=shown), plan.coded)
+            view = _View(self._encoder, replace(picture, image=shown), plan.coded)
 
         if amount.quality is not None:
             index = round(amount.quality * (QUALITIES - 1))

@@ -30,6 +30,9 @@ LATENT_SCALE = 4.0
 SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
 
+AFFINE_FACTOR = 8.0
+"""Of what tells the encoder the quality, see :class:`ganic.extreme.conditioning.QualityAffine`."""
+
 GUIDED = (2, 3)
 """Stages of a guided generator that see the linear path's picture: those at 1/4 and 1/2 resolution."""
 
@@ -141,6 +144,8 @@ class Encoder(nn.Module):
         blocks: residual blocks at the same resolutions.
         selective: E is told which positions are coded. The functions that draw one position reach into its
             neighbours; beside those that are left out it has to draw its own pixels without theirs.
+        conditioned: E is told the quality.  What realism asks of it at low rates is error at high ones.
+            Files do not depend on what it was told, and a decoder need not know.
     """
 
     def __init__(
@@ -149,9 +154,11 @@ class Encoder(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 192),
         blocks: Sequence[int] = (0, 2, 2, 2),
         selective: bool = False,
+        conditioned: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
+        self.conditioned = conditioned
         inputs = 12  # the picture's 2x2 blocks as channels
         self.down = nn.ModuleList()
         self.stages = nn.ModuleList()
@@ -159,6 +166,7 @@ class Encoder(nn.Module):
             self.down.append(_conv(inputs, width, stride=1 if level == 0 else 2))
             self.stages.append(nn.ModuleList(ResidualBlock(width) for _ in range(count)))
             inputs = width
+        self.affines = nn.ModuleList(QualityAffine(w, AFFINE_FACTOR) for w in widths if conditioned)
         self.out = _conv(inputs, latent, gain=0.1)
         self.linear = Analysis(latent, LATENT_SCALE)
         # What is left out as a second picture, beside the places where that is; nothing at first.
@@ -176,9 +184,14 @@ class Encoder(nn.Module):
         pixels += STRIDE
         return -(-pixels // STRIDE) * STRIDE
 
-    def forward(self, x: Tensor, coded: Tensor | None = None) -> Tensor:
-        """``coded``: ones [n, 1, h, w] where there will be symbols, else zeros; None: ones. Only a
-        ``selective`` encoder looks at it."""
+    def forward(self, x: Tensor, quality: Tensor, coded: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            x: the picture.
+            quality: indices [n] in 0..255, or a map [n, h, w]. Only a ``conditioned`` encoder looks at it.
+            coded: ones [n, 1, h, w] where there will be symbols, else zeros; None: ones. Only a
+                ``selective`` encoder looks at it.
+        """
         x = x - 0.5
         linear: Tensor = self.linear(x)
         outside = None
@@ -192,6 +205,8 @@ class Encoder(nn.Module):
             x = down(x)
             if level == 0 and outside is not None:
                 x = x + outside
+            if self.affines:
+                x = self.affines[level](x, quality)
             x = F.leaky_relu(x, SLOPE)
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x)

@@ -44,17 +44,22 @@ class QualityTable(nn.Module):
 
 
 class QualityAffine(nn.Module):
-    """Feature modulation ``x * (1 + scale(q)) + bias(q)``; the identity at the start of training."""
+    """Feature modulation ``x * (1 + scale(q)) + bias(q)``; the identity at the start of training.
 
-    def __init__(self, channels: int) -> None:
+    ``factor``: what the values of its tables are multiplied by: an optimiser's small steps still move them.
+    """
+
+    def __init__(self, channels: int, factor: float = 1.0) -> None:
         super().__init__()
+        self.factor = factor
         self.scale = QualityTable(channels)
         self.bias = QualityTable(channels)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """``quality`` [n], or a map [n, h, w] at a resolution that divides that of x [n, channels, kh,
         kw]."""
-        scale, bias = (value.to(x.dtype) for value in (1 + self.scale(quality), self.bias(quality)))
+        values = 1 + self.factor * self.scale(quality), self.factor * self.bias(quality)
+        scale, bias = (value.to(x.dtype) for value in values)
         if quality.ndim == 3 and quality.shape[1:] != x.shape[2:]:
             scale, bias = (F.interpolate(value, x.shape[2:], mode="nearest") for value in (scale, bias))
         return torch.addcmul(bias, x, scale)

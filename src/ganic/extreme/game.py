@@ -29,12 +29,12 @@ class Seen(NamedTuple):
 
 
 def generator_terms(
-    discriminator: Discriminator, x: Tensor, y: Tensor, maps: Tensor | None
+    discriminator: Discriminator, x: Tensor, y: Tensor, maps: Tensor | None, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Seen]:
     """E[f(D(y, s))], which G minimises in place of -E[g(D(y, s))], and feature matching (pix2pixHD's Eq. 4).
 
     ``x``, ``y``: originals and G's pictures [n, 3, h, w].  Both terms are means over scales, and matching
-    over a scale's layers too.
+    over a scale's layers too, and over pictures that count as ``weights`` [n] say; None: alike.
     """
     seen = discriminator.perceive(y)
     fake = discriminator.judge(seen, maps)
@@ -42,8 +42,8 @@ def generator_terms(
         seen_real = discriminator.perceive(x)
         real = discriminator.judge(seen_real, maps)
     return (
-        least_squares_generator(fake.logits),
-        feature_matching(real.features, fake.features),
+        least_squares_generator(fake.logits, weights),
+        feature_matching(real.features, fake.features, weights),
         Seen(seen_real, [maps_of_y.detach() for maps_of_y in seen]),
     )
 

@@ -1,22 +1,26 @@
-"""A trained compact codec with more channels of the latent, from where it may train on.
+"""A trained compact codec that becomes a larger one, from where it may train on.
 
-Few channels are a ceiling: 128 of the 768 coefficients of a block draw no picture better than their lowest
-frequencies can, however many bits are spent.  The channels that are added are the next frequencies of the
-lapped transform (`ganic.extreme.lapped`), coded and drawn by the linear paths alone.  Everything that was
-there stays what it was, in the same group of the same passes; the entropy model expects of a new channel what
-it expects of its nearest neighbour in frequency, at the size that photographs have there.
+More channels of the latent (`grown`).  Few are a ceiling: 128 of the 768 coefficients of a block draw no
+picture better than their lowest frequencies can, however many bits are spent.  The channels that are added
+are the next frequencies of the lapped transform (`ganic.extreme.lapped`), coded and drawn by the linear paths
+alone.  Everything that was there stays what it was, in the same group of the same passes; the entropy model
+expects of a new channel what it expects of its nearest neighbour in frequency, at the size that photographs
+have there.
+
+An encoder that knows the quality (`told`): at first it makes nothing of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
+from ganic.extreme.conditioning import ANCHORS
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
 from ganic.separable import Band
@@ -24,6 +28,19 @@ from ganic.separable import Band
 GAIN = "codec.gain.anchors"
 READERS = ("codec.generator.enter.weight", "codec.prior.hyper_encoder.layers.0.weight", "glance.weight")
 """Convolutions that see the whole latent; at first they do not look at what is added."""
+
+
+def told(weights: Mapping[str, Tensor], widths: Sequence[int]) -> dict[str, Tensor]:
+    """Weights by their names in a run, with tables that tell the encoder the quality, and say nothing yet.
+
+    ``widths``: of the encoder's levels.  Tables that are there stay as they are.
+    """
+    tables = {
+        f"codec.encoder.affines.{level}.{part}.anchors": torch.zeros(ANCHORS, width)
+        for level, width in enumerate(widths)
+        for part in ("scale", "bias")
+    }
+    return {**tables, **weights}
 
 
 def channels(weights: Mapping[str, Tensor]) -> int | None:

@@ -31,6 +31,7 @@ class Architecture(Table):
     latent: Annotated[int, Field(ge=4, le=384, multiple_of=4)] = 256
     encoder_widths: tuple[int, ...] = (32, 64, 128, 192)  # channels at 1/2, 1/4, 1/8, 1/16
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)  # residual blocks at the same resolutions
+    conditioned: bool = True  # the encoder is told the quality
     generator_widths: tuple[int, ...] = (192, 128, 64, 32, 16)  # channels at 1/16, 1/8, 1/4, 1/2, 1
     generator_blocks: tuple[int, ...] = (4, 2, 2, 1)  # residual blocks at 1/16, 1/8, 1/4, 1/2
     generator_up: Literal[1, 3] = 3  # side of the sub-pixel convolutions
@@ -52,6 +53,7 @@ class Architecture(Table):
     def config(self) -> dict[str, Any]:
         """Arguments of the networks that a codec builds."""
         selective = {"selective": True} if self.classes else {}
+        conditioned = {"conditioned": True} if self.conditioned else {}
         classes = {"classes": list(self.classes)} if self.classes else {}
         return {
             "encoder": {
@@ -59,7 +61,8 @@ class Architecture(Table):
                 "widths": list(self.encoder_widths),
                 "blocks": list(self.encoder_blocks),
             }
-            | selective,
+            | selective
+            | conditioned,
             "generator": {
                 "latent": self.latent,
                 "widths": list(self.generator_widths),
@@ -113,7 +116,7 @@ class CompactModel(nn.Module):
             coded: heat map [n, 1, h / 16, w / 16] of zeros and ones; None: every symbol is coded.
         """
         gain = torch.exp(GAIN_UNIT * self.gain(quality))
-        output: PriorOutput = self.prior(self.encoder(picture, coded).float() * gain, quality, coded)
+        output: PriorOutput = self.prior(self.encoder(picture, quality, coded).float() * gain, quality, coded)
         return (output.latent / gain).contiguous(memory_format=torch.channels_last), output
 
     def forward(self, picture: Tensor, quality: Tensor) -> Reconstruction:

@@ -61,6 +61,8 @@ class CompactSettings(DistortionWeights):
     # How much more counts what has few bits: see GenerativeCompression.importance; with data.rates, of all
     # but squared errors of pixels.
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    # With data.rates, how much less L_GAN counts where there are more bits: (0.1 / rate) ** this.
+    game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
@@ -220,7 +222,7 @@ class GenerativeCompression:
         }
         stats["psnr"] = (-10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))).mean()
         terms["rate"] = (weight * bpp).mean()
-        terms |= self._evenness(x, y) | self._game(x, y, out.latent)
+        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
         return torch.stack(list(terms.values())).sum(), stats | terms
 
     def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -231,7 +233,7 @@ class GenerativeCompression:
         y = self.codec.generator(latent, quality).float()
         weight = torch.ones_like(quality) if self.asking is None else batch["weight"]
         terms = {name: (weight[: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
-        terms |= self._evenness(x, y) | self._game(x, y, latent)
+        terms |= self._evenness(x, y) | self._game(x, y, latent, batch)
         bpp = prior.bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
         return torch.stack(list(terms.values())).sum(), stats
@@ -244,13 +246,16 @@ class GenerativeCompression:
             terms["screen"] = settings.screen * regularity(x, y)
         return terms
 
-    def _game(self, x: Tensor, y: Tensor, latent: Tensor) -> dict[str, Tensor]:
+    def _game(self, x: Tensor, y: Tensor, latent: Tensor, batch: Batch) -> dict[str, Tensor]:
         """L_GAN for the pictures ``y`` of G, which D's turn will see too."""
-        settings = self.settings
+        settings, weights = self.settings, None
         if not settings.plays:
             return {}
+        if settings.game_balance:
+            # Where bits say what is there, what D asks for beside is error.
+            weights = (TYPICAL / batch["rate"]) ** settings.game_balance
         self._latent = latent.detach()
-        adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._glance())
+        adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._glance(), weights)
         return {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
 
     def _discriminator_turn(self) -> tuple[Tensor, Mapping[str, Tensor]]:

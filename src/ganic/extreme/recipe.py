@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ganic.errors import RecipeError
-from ganic.extreme.growing import channels, grown
+from ganic.extreme.growing import channels, grown, told
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
@@ -51,6 +51,10 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
     ``compile`` would not reach."""
     if recipe.data.rates is not None and not isinstance(table, CompactSettings):
         raise RecipeError(f"{recipe.source}: data.rates: {table.arch} does not ask for rates; remove it")
+    if recipe.data.rates is None and isinstance(table, CompactSettings) and table.game_balance:
+        raise RecipeError(
+            f"{recipe.source}: objective.game_balance: needs data.rates; give them or remove it"
+        )
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
     whole = not isinstance(table, SelectiveSettings) and getattr(table, "stage", "") != "adversarial"
@@ -63,8 +67,9 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has, and with
-    its tables over the quality where the recipe's lambda has them.
+    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has, its
+    encoder told the quality if the recipe's is, and with its tables over the quality where the recipe's
+    lambda has them.
 
     Raises RecipeError, TrainingError.
     """
@@ -73,6 +78,8 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]
         return weights
     if before < table.architecture.latent:
         weights = grown(weights, table.architecture.latent)
+    if table.architecture.conditioned:
+        weights = told(weights, table.architecture.encoder_widths)
     if table.lambda_before is not None:
         weights = respaced(weights, table.lambda_before, (table.lambda_low, table.lambda_high))
     return weights

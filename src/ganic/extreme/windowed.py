@@ -32,14 +32,19 @@ Conditions = Callable[[Span, Span], Tensor | None]
 
 
 def analyse(
-    encoder: Encoder, picture: images.Picture, coded: npt.NDArray[np.bool_] | None = None
+    encoder: Encoder,
+    picture: images.Picture,
+    quality: npt.NDArray[np.uint8],
+    coded: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """E of the whole picture: latent [rows, columns, channels], before the gain.
 
-    ``coded``: the positions [rows, columns] that will have symbols; None: all.
+    ``quality``: the indices [rows, columns] that E is told.  ``coded``: the positions [rows, columns] that
+    will have symbols; None: all.
     """
     rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
     parameter = next(encoder.parameters())
+    uniform = _uniform(quality)
     latent: npt.NDArray[np.float32] | None = None
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
         x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
@@ -49,11 +54,17 @@ def analyse(
         if any(end for _, end in missing):
             pixels = np.pad(pixels, missing, mode="edge")
         x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
+        where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         heat = None
         if coded is not None:
-            part = coded[row.outer_start : row.outer_stop, column.outer_start : column.outer_stop]
-            heat = torch.from_numpy(part)[None, None].to(x.device, x.dtype)
-        y = encoder(x, heat)[0].permute(1, 2, 0).float().cpu().numpy()
+            heat = torch.from_numpy(coded[where])[None, None].to(x.device, x.dtype)
+        y = (
+            encoder(x, _index(quality[where], uniform).to(x.device), heat)[0]
+            .permute(1, 2, 0)
+            .float()
+            .cpu()
+            .numpy()
+        )
         if latent is None:
             latent = np.empty((rows, columns, y.shape[2]), dtype=np.float32)
         latent[row.start : row.stop, column.start : column.stop] = y[
@@ -79,11 +90,11 @@ def synthesise(
     rows, columns, _ = latent.shape
     parameter = next(generator.parameters())
     scales = 1 / (GRID * gains)
-    uniform = bool((area.quality == area.quality[0, 0]).all())
+    uniform = _uniform(area.quality)
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
         where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         quality = area.quality[where]
-        index = torch.from_numpy(quality[:1, 0] if uniform else quality[None]).to(parameter.device)
+        index = _index(quality, uniform).to(parameter.device)
         y = torch.from_numpy(latent[where] * scales[quality]).to(parameter.device, parameter.dtype)
         labels = None if conditions is None else conditions(row, column)
         if labels is not None:
@@ -97,6 +108,16 @@ def synthesise(
         ]
         pixels = (x * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
         canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
+
+
+def _uniform(quality: npt.NDArray[np.uint8]) -> bool:
+    return bool((quality == quality[0, 0]).all())
+
+
+def _index(quality: npt.NDArray[np.uint8], uniform: bool) -> Tensor:
+    """Of one picture's quality [h, w] what networks are told: [1] where the whole picture has one, a map [1,
+    h, w] otherwise."""
+    return torch.from_numpy(quality[:1, 0] if uniform else quality[None])
 
 
 def _side(rows: int, columns: int) -> int:

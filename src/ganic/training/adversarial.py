@@ -1,7 +1,8 @@
 """The losses that GANs are trained with, one function each.
 
 Critics may look at several scales: ``logits`` is one tensor, or one per scale, and a loss over several scales
-is the mean of their losses.  Every function returns a scalar, the mean over the batch.
+is the mean of their losses.  Every function returns a scalar, the mean over the batch; where it takes
+``weights`` [b], each sample's loss is multiplied by its own first.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ def _scales(logits: Logits) -> list[Tensor]:
     return [logits] if isinstance(logits, Tensor) else list(logits)
 
 
-def _mean(function: Callable[[Tensor], Tensor], logits: Logits) -> Tensor:
-    return torch.stack([function(scale).mean() for scale in _scales(logits)]).mean()
+def _mean(function: Callable[[Tensor], Tensor], logits: Logits, weights: Tensor | None = None) -> Tensor:
+    return torch.stack([_weighed(function(scale), weights) for scale in _scales(logits)]).mean()
+
+
+def _weighed(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of losses [b, ...], each sample's multiplied by its weight."""
+    return losses.mean() if weights is None else (weights * losses.reshape(len(losses), -1).mean(1)).mean()
 
 
 def least_squares_discriminator(real: Logits, fake: Logits) -> Tensor:
@@ -34,9 +40,9 @@ def least_squares_discriminator(real: Logits, fake: Logits) -> Tensor:
     return _mean(lambda y: (y - 1).square(), real) + _mean(torch.square, fake)
 
 
-def least_squares_generator(fake: Logits) -> Tensor:
+def least_squares_generator(fake: Logits, weights: Tensor | None = None) -> Tensor:
     """E f(D(G(z))) = E (D(G(z)) - 1)^2 (Mao et al. 2017, Eq. 9, without its 1/2)."""
-    return _mean(lambda y: (y - 1).square(), fake)
+    return _mean(lambda y: (y - 1).square(), fake, weights)
 
 
 def wasserstein_discriminator(real: Logits, fake: Logits) -> Tensor:
@@ -84,13 +90,17 @@ def _squared_gradients(critic: Critic, at: Tensor) -> Tensor:
     return gradient.float().flatten(1).square().sum(1)
 
 
-def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
     """Mean over D's layers (of all scales) of the mean |D_i(x) - D_i(G(z))|.
 
     pix2pixHD (Wang et al. 2018, Eq. 4).  No gradient flows into the real side.
     """
     # As float32, which is twice as fast as bf16 on CPUs.
-    layers = [F.l1_loss(g.float(), r.detach().float()) for r, g in zip(real, fake, strict=True)]
+    reduction = "mean" if weights is None else "none"
+    layers = [
+        _weighed(F.l1_loss(g.float(), r.detach().float(), reduction=reduction), weights)
+        for r, g in zip(real, fake, strict=True)
+    ]
     return torch.stack(layers).mean()
 
 
