@@ -187,6 +187,7 @@ def test_signals(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert process.stderr is not None
     assert b"no such file" in process.stderr.readline()  # now it waits for standard input
