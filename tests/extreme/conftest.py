@@ -22,51 +22,44 @@ def codec() -> Codec:
 CLASSES = ("sky", "road", "car")
 
 
+UNTRAINED = Architecture(
+    latent=16,
+    encoder_widths=(8, 8, 12, 16),
+    encoder_blocks=(0, 0, 1, 1),
+    generator_widths=(16, 12, 8, 8, 4),
+    generator_blocks=(1, 1, 0, 0),
+    hyper=8,
+    features=12,
+    hidden=16,
+    context=8,
+)
+
+
+def saved(model: CompactModel, architecture: Architecture, path: Path) -> Codec:
+    """A codec of a model's file."""
+    models.save(path, path.stem, "extreme", architecture.config(), model_tensors(model))
+    return Codec.load(path, precision="fp32")
+
+
 @pytest.fixture(scope="session")
 def selective(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """An untrained selective model: pictures mean nothing, but files must be right."""
     torch.manual_seed(5)
-    architecture = Architecture(
-        latent=16,
-        encoder_widths=(8, 8, 12, 16),
-        encoder_blocks=(0, 0, 1, 1),
-        generator_widths=(16, 12, 8, 8, 4),
-        generator_blocks=(1, 1, 0, 0),
-        classes=CLASSES,
-        hyper=8,
-        features=12,
-        hidden=16,
-        context=8,
-    )
+    architecture = UNTRAINED.model_copy(update={"classes": CLASSES})
     model = CompactModel(architecture)
     torch.nn.init.normal_(model.generator.out.weight, std=0.1)
-    path = tmp_path_factory.mktemp("models") / "selective.safetensors"
-    models.save(path, "selective", "extreme", architecture.config(), model_tensors(model))
-    return Codec.load(path, precision="fp32")
+    return saved(model, architecture, tmp_path_factory.mktemp("models") / "selective.safetensors")
 
 
 @pytest.fixture(scope="session")
 def conditioned(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """An untrained model whose encoder makes something of the quality that it is told."""
     torch.manual_seed(6)
-    architecture = Architecture(
-        latent=16,
-        encoder_widths=(8, 8, 12, 16),
-        encoder_blocks=(0, 0, 1, 1),
-        generator_widths=(16, 12, 8, 8, 4),
-        generator_blocks=(1, 1, 0, 0),
-        hyper=8,
-        features=12,
-        hidden=16,
-        context=8,
-    )
-    model = CompactModel(architecture)
+    model = CompactModel(UNTRAINED)
     torch.nn.init.normal_(model.encoder.out.weight, std=0.05)
     for affine in model.encoder.affines:
         torch.nn.init.normal_(affine.bias.anchors, std=0.02)  # type: ignore[union-attr]
-    path = tmp_path_factory.mktemp("models") / "conditioned.safetensors"
-    models.save(path, "conditioned", "extreme", architecture.config(), model_tensors(model))
-    return Codec.load(path, precision="fp32")
+    return saved(model, UNTRAINED, tmp_path_factory.mktemp("models") / "conditioned.safetensors")
 
 
 @pytest.fixture(scope="session")

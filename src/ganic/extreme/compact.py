@@ -205,7 +205,7 @@ class Encoder(nn.Module):
             x = down(x)
             if level == 0 and outside is not None:
                 x = x + outside
-            if self.affines:
+            if self.conditioned:
                 x = self.affines[level](x, quality)
             x = F.leaky_relu(x, SLOPE)
             for block in stage:  # type: ignore[attr-defined]

@@ -211,7 +211,7 @@ class GenerativeCompression:
             # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
             # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is, but
             # for what `balance` says.
-            scarcity = TYPICAL / batch["rate"]
+            scarcity = _scarcity(batch)
             weight, others = batch["weight"] * scarcity, batch["weight"] * scarcity**self.settings.balance
         else:
             weight = self.importance(quality)
@@ -253,7 +253,7 @@ class GenerativeCompression:
             return {}
         if settings.game_balance:
             # Where bits say what is there, what D asks for beside is error.
-            weights = (TYPICAL / batch["rate"]) ** settings.game_balance
+            weights = _scarcity(batch) ** settings.game_balance
         self._latent = latent.detach()
         adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._glance(), weights)
         return {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
@@ -269,6 +269,12 @@ class GenerativeCompression:
         assert self._latent is not None
         seen: Tensor = self.glance(self._latent / LATENT_SCALE)
         return seen
+
+
+def _scarcity(batch: Batch) -> Tensor:
+    """How few bits pictures are asked to take, against a typical one [n]."""
+    scarcity: Tensor = TYPICAL / batch["rate"]
+    return scarcity
 
 
 class Asking(nn.Module):
