@@ -31,7 +31,6 @@ from ganic.extreme import windowed
 from ganic.extreme.allocation import Plan
 from ganic.extreme.codec import Codec, _View
 from ganic.extreme.compact import Encoder
-from ganic.extreme.rate_search import largest_within
 from ganic.extreme.windowed import analyse
 
 PHOTO = Path(__file__).parents[1] / "data" / "photo.webp"
@@ -124,31 +123,6 @@ def test_a_named_rate_is_an_aim_and_leaves_boxes_aside(codec: Codec) -> None:
 def test_more_than_the_best_gives_the_best(codec: Codec) -> None:
     picture = photo(64, 64)
     assert codec.encode(picture, target_bytes=10**6) == codec.encode(picture, quality=1.0)
-
-
-@given(
-    slope=st.floats(0.002, 0.03),
-    curve=st.floats(-3e-6, 2e-5),  # sizes always grow
-    limit=st.integers(200, 20_000),
-)
-def test_the_search_converges_on_smooth_sizes(slope: float, curve: float, limit: int) -> None:
-    """On a synthetic curve of sizes it finds a file that fits, at most 3 % below the limit or the last that
-    fits, in few trials."""
-    sizes = [round(100 * float(np.exp(slope * q + curve * q * q))) for q in range(256)]
-    tried: list[int] = []
-
-    def code(quality: int) -> bytes:
-        tried.append(quality)
-        return bytes(sizes[quality])
-
-    best, smallest = largest_within(limit, code)
-    assert len(tried) == len(set(tried)) <= 24
-    assert len(smallest) == min(sizes[q] for q in tried)
-    if min(sizes[0], sizes[255]) > limit:
-        assert best is None
-    elif best is not None:
-        last = max(size for size in sizes if size <= limit)
-        assert len(best) <= limit and len(best) >= min(0.97 * limit, last)
 
 
 def test_alpha_and_metadata_travel(codec: Codec) -> None:

@@ -21,9 +21,9 @@ from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
 from ganic.training.data import PictureBatches, held_back
 from ganic.training.distributed import Team
-from ganic.training.rates import RateCurve
 from ganic.training.recipes import Data
 from ganic.training.store import read_map
+from ganic.water_filling import RateCurve
 
 ALONE = Team(0, 1, torch.device("cpu"))
 

@@ -40,7 +40,7 @@ from ganic.extreme.conditioning import QUALITIES, anchor_weights
 from ganic.extreme.integer_prior import IntegerPrior, Quantised
 from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
-from ganic.extreme.rate_search import TOLERANCE, largest_within
+from ganic.extreme.rate_search import TOLERANCE, expected_index, largest_within
 from ganic.extreme.selection import check_labels, conditions_of, labels_for
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, synthesise
@@ -56,7 +56,7 @@ RATES = {"low": 0.05, "medium": 0.10, "high": 0.20}
 DEAREST = 2.0
 """Squared steps that a bit may be worth before a size counts as too small: symbols of 1 are all left out."""
 
-NEAR = 12
+NEAR = 24
 """Difference of quality indices for which an encoder that is told one need not look again."""
 
 BACKGROUND_DROP = 0.6
@@ -205,7 +205,7 @@ class Codec:
             return code(0, price=self.prior.price + dearness * (DEAREST - self.prior.price))
 
         def search(limit: int) -> tuple[bytes | None, bytes]:
-            best, smallest = largest_within(limit, code)
+            best, smallest = largest_within(limit, code, guess)
             if best is None and not amount.is_goal:
                 return largest_within(limit, thriftier)
             if best is None or len(plan.drops) < 2 or len(best) >= (1 - TOLERANCE) * limit:
@@ -235,7 +235,9 @@ class Codec:
             if partial:
                 look_again(code(index))
             return code(index)
-        limit = amount.limit(picture.width, picture.height, sum(map(len, metadata.values())))
+        beside = sum(map(len, metadata.values()))
+        limit = amount.limit(picture.width, picture.height, beside)
+        guess = expected_index(picture, 8 * (limit - beside) / (picture.width * picture.height))
         best, smallest = search(limit)
         if partial:
             look_again(best or smallest)

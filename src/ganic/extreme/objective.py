@@ -278,7 +278,7 @@ def _scarcity(batch: Batch) -> Tensor:
 
 
 class Asking(nn.Module):
-    """From water levels at which pictures take certain rates (:mod:`ganic.training.rates`) to lambda.
+    """From water levels at which pictures take certain rates (:mod:`ganic.water_filling`) to lambda.
 
     Where the error of every coefficient is worth its bits, lambda is inversely proportional to the level.
     The factor depends on what d consists of beside the MSE and on how good the codec is: it follows from what

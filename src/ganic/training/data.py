@@ -20,9 +20,9 @@ from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
 from ganic.training.augment import Window, cut, cut_map, draw_colours, draw_window, recolour
 from ganic.training.distributed import Team
-from ganic.training.rates import SIDE, RateCurve, rate_at
 from ganic.training.recipes import Data, Recipe
 from ganic.training.store import Skipped, Store
+from ganic.water_filling import SIDE, RateCurve, rate_at
 
 LOGGER = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ Batch = Mapping[str, Tensor]
 ``label``  int64 [b], the class, where the data have classes.
 ``map``    int64 [b, h, w], the label of each pixel, where the data have label maps.
 ``rate``   float32 [b], where ``data.rates`` says so: bits per pixel that the whole picture of each crop
-           should take; ``level``, the water level at which it does (see ganic.training.rates); ``weight``,
+           should take; ``level``, the water level at which it does (see ganic.water_filling); ``weight``,
            how much the crop has to count, since those with many bits are more frequent than they are.
 """
 

@@ -10,7 +10,7 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from ganic.training.rates import BLOCKS, LEVELS, MEAN, PAID, SIDE, RateCurve, rate_at
+from ganic.water_filling import BLOCKS, LEVELS, MEAN, PAID, SIDE, RateCurve, rate_at
 
 COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
