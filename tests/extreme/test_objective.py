@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytorch_msssim
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -182,6 +183,21 @@ def test_errors_count_as_smooth_where_the_original_is() -> None:
     expected = 3 * (squares[:, :, :8].mean() / 2 + squares[:, :, 8:].mean()) / 2
     assert d(x, x + error)["smooth"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert d(x, x)["smooth"].item() == 0
+
+
+def test_colour_is_what_pillow_calls_cb_and_cr() -> None:
+    torch.manual_seed(0)
+    x = torch.full((1, 3, 16, 16), 100 / 255)
+    d = Distortion(DistortionWeights(mse=1, shading=0, colour=3, perceptual=0, texture=0))
+    assert d(x, x + 0.1)["colour"].item() == pytest.approx(0, abs=1e-9)  # brighter, of the same colour
+    shift = torch.tensor([90, -40, -75])
+    other = tuple((100 + shift).tolist())
+    _, *chromas = Image.new("RGB", (1, 1), other).convert("YCbCr").getpixel((0, 0))
+    noise = torch.randn(1, 3, 2, 8, 2, 8) / 10  # goes away in the mean of a block
+    noise -= noise.mean((3, 5), keepdim=True)
+    y = x + (shift / 255).view(1, 3, 1, 1) + noise.reshape(1, 3, 16, 16)
+    expected = 3 * sum(((c - 128) / 255) ** 2 for c in chromas) / 2
+    assert d(x, y)["colour"].item() == pytest.approx(expected, rel=0.02)  # Pillow rounds
 
 
 def test_texture_forgives_a_shift_that_mse_does_not() -> None:

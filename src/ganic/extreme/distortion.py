@@ -20,7 +20,7 @@ from ganic.training.recipes import Table
 
 Weight = Annotated[float, Field(ge=0)]
 
-SQUARES = frozenset({"mse", "shading", "smooth"})
+SQUARES = frozenset({"mse", "shading", "colour", "smooth"})
 """Terms that are squared errors of pixels."""
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
@@ -40,6 +40,7 @@ class DistortionWeights(Table):
 
     mse: Annotated[float, Field(gt=0)] = 150.0  # of the MSE of pixels in [0, 1]
     shading: Weight = 300.0  # of the MSE after 8x8 box averaging: colour and shading must stay
+    colour: Weight = 0.0  # of the MSE of both chromas alone after the same averaging
     smooth: Weight = 0.0  # of the MSE where the original is smooth: an error shows there that texture hides
     structure: Weight = 0.0  # of 1 - MS-SSIM
     excess: Weight = 0.0  # of power beyond the original's, by place and frequency: screens and noise
@@ -64,8 +65,11 @@ class Distortion:
         weights = self.weights
         squares = (y - x).square()
         terms = {"mse": weights.mse * squares.mean((1, 2, 3))}
+        means = F.avg_pool2d(y - x, 8)
         if weights.shading:
-            terms["shading"] = weights.shading * F.avg_pool2d(y - x, 8).square().mean((1, 2, 3))
+            terms["shading"] = weights.shading * means.square().mean((1, 2, 3))
+        if weights.colour:
+            terms["colour"] = weights.colour * _chromas(means).square().mean((1, 2, 3))
         if weights.smooth:
             variance = (F.avg_pool2d(x.square(), 8) - F.avg_pool2d(x, 8).square()).mean(1, keepdim=True)
             calm = 1 / (1 + variance / CALM**2)
@@ -112,6 +116,13 @@ def _check_side(pictures: Tensor, least: int, terms: str) -> None:
             f"pictures: {width}x{height} pixels are too few for {terms}; crop at least {least}, or set "
             f"{terms} to 0"
         )
+
+
+def _chromas(rgb: Tensor) -> Tensor:
+    """Cb and Cr of ITU-R BT.601, of pictures or differences [n, 3, h, w] -> [n, 2, h, w]."""
+    red, green, blue = rgb.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], dim=1)
 
 
 def _excess(x: Tensor, y: Tensor) -> Tensor:
