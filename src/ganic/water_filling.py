@@ -2,7 +2,8 @@
 
 A quality means an error, not a size: at one quality meadows take twenty times the bits of a sky.  Training
 for all qualities alike is training for rates that nobody asks for, on busy pictures above all, whose bits
-are most of what there is to save.  To train for rates one has to know which error a picture has at a rate.
+are most of what there is to save.  To train for rates one has to know which error a picture has at a rate;
+and a search for a size ends sooner where it begins with that.
 
 That is what reverse water-filling tells (Cover and Thomas, "Elements of Information Theory", section 10.3.3):
 with a squared error of at most d in each coefficient c of an orthonormal transform, a picture takes
