@@ -40,12 +40,13 @@ def speed() -> None:
 
     from ganic.baselines import match_bytes
     from ganic.baselines.classical import avif as avif_baseline
+    from ganic.bitstream import unpack
     from ganic.extreme.codec import Codec
 
     picture = Image.open(PHOTO).convert("RGB").resize((768, 512), Image.Resampling.LANCZOS)
     codec = Codec.load("photo")
     data = codec.encode(picture, target_bpp=BPP)
-    quality = (data[len(data) - _payload(data)]) / 255
+    quality = unpack(data).streams[0][0] / 255
     matched = match_bytes(avif_baseline(), picture, len(data))
     assert matched is not None
 
@@ -64,12 +65,6 @@ def speed() -> None:
         ("verify", lambda: codec.verify(data)),
     ):
         print(f"  {name:30s} {seconds(function) / base:6.2f} x")
-
-
-def _payload(data: bytes) -> int:
-    from ganic.bitstream import read_header
-
-    return sum(read_header(data).stream_lengths)
 
 
 def cold() -> None:

@@ -32,7 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-__all__ = ["UnsupportedPixels", "raw_mode", "to_rgb", "white_of"]
+__all__ = ["YCBCR", "UnsupportedPixels", "raw_mode", "to_rgb", "white_of"]
+
+YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+"""Rows Y, Cb, Cr of JFIF's colour transform, ITU-R BT.601's in full range."""
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _BAND_PIXELS = 4_000_000

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganic.colour import YCBCR
 from ganic.errors import DataError
 from ganic.extreme.eyes import SMALLEST, Eyes
 from ganic.metrics.artefacts import PERIODS, ROUNDING, SCREENS, WINDOW
@@ -119,10 +120,10 @@ def _check_side(pictures: Tensor, least: int, terms: str) -> None:
 
 
 def _chromas(rgb: Tensor) -> Tensor:
-    """Cb and Cr of ITU-R BT.601, of pictures or differences [n, 3, h, w] -> [n, 2, h, w]."""
+    """Cb and Cr of pictures or differences [n, 3, h, w] -> [n, 2, h, w]."""
     red, green, blue = rgb.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], dim=1)
+    # Element by element: autocast would round the products of matrices.
+    return torch.stack([r * red + g * green + b * blue for r, g, b in YCBCR[1:]], dim=1)
 
 
 def _excess(x: Tensor, y: Tensor) -> Tensor:

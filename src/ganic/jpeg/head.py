@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganic.colour import YCBCR
 from ganic.jpeg.coefficients import Coefficients, TableTensors
 from ganic.jpeg.sampling import Subsampling
 from ganic.jpeg.transform import LEAK, dct_matrix
@@ -23,9 +24,6 @@ HALF_RANGE = 127.5
 
 LARGEST, LOWEST_MEAN = 1023.0, -1024.0
 """The amplitudes that baseline JPEG can hold whatever the table: within +-1023, and one more for black."""
-
-YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-"""Rows Y, Cb, Cr of JFIF's colour transform."""
 
 
 class LocallyConnected(nn.Module):

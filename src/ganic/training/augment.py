@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganic.colour import YCBCR
 from ganic.training.recipes import Data
 
-LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of R, G, B in grey (BT.601, as JPEG has it)."""
+LUMA = np.array(YCBCR[0])
+"""Weights of R, G, B in grey."""
 
 
 @dataclass(frozen=True)
