@@ -393,7 +393,7 @@ def test_scales_learn_from_symbols_and_values_from_what_surrounds_them() -> None
     index = torch.full((3,), 10.0, requires_grad=True)
     torch.manual_seed(0)
     bits = rate_bits(offset, index, nearest_symbols(offset))
-    assert torch.equal(bits, symbol_bits(torch.tensor([0.0, 0.0, 1.0]), index))
+    assert torch.allclose(bits, symbol_bits(torch.tensor([0.0, 0.0, 1.0]), index), rtol=1e-5)
     bits.sum().backward()  # type: ignore[no-untyped-call]
     assert index.grad is not None and offset.grad is not None
     assert index.grad[0] == index.grad[1] > 0 > index.grad[2]
@@ -404,6 +404,43 @@ def test_scales_learn_from_symbols_and_values_from_what_surrounds_them() -> None
         pulls.append(offset.grad)
     mean = torch.stack(pulls).mean(0)  # type: ignore[arg-type]
     assert 0 < mean[0] < mean[1] < mean[2]
+
+
+def test_gradients_of_code_lengths_are_those_of_their_formula() -> None:
+    """Written out in `rate_bits`; here torch differentiates `symbol_bits`."""
+    torch.manual_seed(2)
+    index = torch.randint(0, 64, (4, 3, 50, 50)).float()
+    offset = torch.randn(index.shape) * scale_of_index(index)
+    symbols, weight = nearest_symbols(offset, index, 0.04), torch.rand(index.shape)
+    assert 0.1 < (symbols != 0).float().mean() < 0.9
+    found = []
+    for written_out in (True, False):
+        at, which = offset.double().requires_grad_(), index.double().requires_grad_()
+        if written_out:
+            at, which = offset.clone().requires_grad_(), index.clone().requires_grad_()
+        torch.manual_seed(3)
+        if written_out:
+            bits = rate_bits(at, which, symbols)
+        else:
+            noise = torch.empty(index.shape).uniform_(-0.5, 0.5)
+            noisy = symbol_bits(at + noise, which.detach())
+            bits = symbol_bits(symbols.double(), which) + noisy - noisy.detach()
+        (weight * bits).sum().backward()  # type: ignore[no-untyped-call]
+        assert at.grad is not None and which.grad is not None
+        found.append([value.detach().double() for value in (bits, at.grad, which.grad)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=2e-3, atol=1e-5)
+
+
+def test_one_scale_for_many_symbols_hears_of_all() -> None:
+    index = torch.full((1, 3, 1, 1), 12.0, requires_grad=True)
+    offset = torch.randn(2, 3, 4, 4)
+    bits = rate_bits(offset, index, nearest_symbols(offset))
+    bits.sum().backward()  # type: ignore[no-untyped-call]
+    many = torch.full((2, 3, 4, 4), 12.0, requires_grad=True)
+    rate_bits(offset, many, nearest_symbols(offset)).sum().backward()  # type: ignore[no-untyped-call]
+    assert index.grad is not None and many.grad is not None
+    assert torch.allclose(index.grad, many.grad.sum((0, 2, 3), keepdim=True))
 
 
 def test_a_certain_scale_hears_of_a_symbol() -> None:

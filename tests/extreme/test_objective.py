@@ -395,6 +395,34 @@ def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> Non
     assert game._seen is None and game._latent is None
 
 
+def test_the_prior_stage_moves_the_entropy_model_alone(objective: Make) -> None:
+    game = objective(stage="prior")
+    assert list(game.networks) == ["codec"] and game.players(0) == ("prior",)
+    prior = set(map(id, game.codec.prior.parameters()))
+    loss, stats = game.loss("prior", {"image": pictures()}, 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(float(stats["rate"].detach() + stats["latent"].detach()), rel=1e-6)
+    moved = {id(p) for p in game.codec.parameters() if p.grad is not None}
+    assert moved == prior == set(map(id, game.parameters("prior")))
+
+
+def test_what_a_squared_step_of_the_latent_is_worth(objective: Make) -> None:
+    """With the latent's bits as they are, twice the worth is twice the error's term: 6 / ln 2 of them."""
+    game = objective(stage="prior")
+    x = pictures()
+    torch.manual_seed(4)
+    quality = torch.rand(len(x)) * 255
+    with torch.no_grad():
+        y = game.codec.gained(x, quality)
+        error = (game.codec.prior(y, quality).latent - y).square().sum((1, 2, 3))
+        weight = game.importance(quality) / (x.shape[2] * x.shape[3])
+        torch.manual_seed(4)
+        _, stats = game.loss("prior", {"image": x}, 0)
+    assert stats["latent"].item() == pytest.approx(
+        12 / math.log(4) * (weight * error).mean().item(), rel=1e-5
+    )
+
+
 def test_without_a_game_there_is_no_discriminator(objective: Make) -> None:
     game = objective(stage="adversarial", adversarial=0.0, matching=0.0, perceptual=0.0, texture=0.0)
     assert list(game.networks) == ["codec"] and game.players(0) == ("generator",)

@@ -105,6 +105,12 @@ class CompactModel(nn.Module):
         # Neighbours tell about half of what a coefficient will be.
         self.prior.expect(typical_deviations(a.latent) * LATENT_SCALE * 0.5 * math.sqrt(low * high))
 
+    def gained(self, picture: Tensor, quality: Tensor, coded: Tensor | None = None) -> Tensor:
+        """What the entropy model codes of pictures, in steps [n, latent, h / 16, w / 16] float32; arguments
+        are those of `compress`."""
+        latent: Tensor = self.encoder(picture, quality, coded).float()
+        return latent * self._gain(quality)
+
     def compress(
         self, picture: Tensor, quality: Tensor, coded: Tensor | None = None
     ) -> tuple[Tensor, PriorOutput]:
@@ -115,9 +121,12 @@ class CompactModel(nn.Module):
             quality: indices [n] in 0..255, or a map [n, h / 16, w / 16].
             coded: heat map [n, 1, h / 16, w / 16] of zeros and ones; None: every symbol is coded.
         """
-        gain = torch.exp(GAIN_UNIT * self.gain(quality))
-        output: PriorOutput = self.prior(self.encoder(picture, quality, coded).float() * gain, quality, coded)
-        return (output.latent / gain).contiguous(memory_format=torch.channels_last), output
+        output: PriorOutput = self.prior(self.gained(picture, quality, coded), quality, coded)
+        latent = output.latent / self._gain(quality)
+        return latent.contiguous(memory_format=torch.channels_last), output
+
+    def _gain(self, quality: Tensor) -> Tensor:
+        return torch.exp(GAIN_UNIT * self.gain(quality))
 
     def forward(self, picture: Tensor, quality: Tensor) -> Reconstruction:
         latent, output = self.compress(picture, quality)

@@ -4,10 +4,12 @@ Agustsson et al. 2019, Eq. (4) in both papers' numbering:
 
     min_{E, G}  L_GAN  +  lambda E[d(x, G(z))]  +  beta E[H(w-hat)]
 
-in three stages, each of which may be the last.  *distortion*: E, G and the entropy model minimise
+in stages, each of which may be the last.  *distortion*: E, G and the entropy model minimise
 ``H + lambda(q) * 255^2 * d``, in bits per pixel, for a quality index q drawn anew for every picture: one
-model for all rates.  *joint*: the same with L_GAN, as the papers train.  *adversarial*: E and the entropy
-model stay as they are, so files do not change; G plays against a multi-scale discriminator.
+model for all rates.  *joint*: the same with L_GAN, as the papers train.  *prior*: E and G stay as they are,
+the entropy model learns alone, for ``H`` and the squared error that its means leave in the latent.
+*adversarial*: E and the entropy model stay as they are, so files do not change; G plays against a multi-scale
+discriminator.
 
 q is uniform, or with ``data.rates`` what the picture needs for a rate that is drawn (:class:`Asking`).  Then
 lambda weighs squared errors of pixels alone, over ``mse``; the other terms of d weigh what the recipe says.
@@ -34,6 +36,7 @@ from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
 from ganic.extreme.distortion import SQUARES, Distortion, DistortionWeights, Weight, regularity, unevenness
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
+from ganic.extreme.prior import PriorOutput
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.training.objective import Batch
 
@@ -41,6 +44,10 @@ Price = Annotated[float, Field(gt=0)]
 
 TYPICAL = 0.1
 """Bits per pixel of a picture that counts once where rates are asked for."""
+
+WORTH = 6 / math.log(2)
+"""Bits that a squared step of the latent's error is worth, as they are to a uniform quantiser: its error is
+1/12, and one bit more quarters it."""
 
 PATIENCE = 0.02
 """How fast lambda follows: about a hundred batches."""
@@ -53,7 +60,7 @@ class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Literal["distortion", "joint", "adversarial"] = "distortion"
+    stage: Literal["distortion", "joint", "prior", "adversarial"] = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
@@ -85,7 +92,7 @@ class CompactSettings(DistortionWeights):
     @property
     def plays(self) -> bool:
         """Whether there is a discriminator."""
-        return self.stage != "distortion" and (self.adversarial > 0 or self.matching > 0)
+        return self.stage in ("joint", "adversarial") and (self.adversarial > 0 or self.matching > 0)
 
 
 class GenerativeCompression:
@@ -131,14 +138,14 @@ class GenerativeCompression:
                 self.networks["glance"] = self.glance
 
     def players(self, step: int) -> Sequence[str]:
-        learner = "generator" if self.settings.stage == "adversarial" else "codec"
+        learner = {"adversarial": "generator", "prior": "prior"}.get(self.settings.stage, "codec")
         return (learner, "discriminator") if self.settings.plays else (learner,)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         if player == "codec":
             return list(self.codec.parameters())
-        if player == "generator":
-            return list(self.codec.generator.parameters())
+        if player in ("generator", "prior"):
+            return list(getattr(self.codec, player).parameters())
         modules = [self.discriminator] if self.glance is None else [self.discriminator, self.glance]
         return [parameter for module in modules for parameter in module.parameters()]
 
@@ -148,6 +155,8 @@ class GenerativeCompression:
     def loss(self, player: str, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         if player == "discriminator":
             return self._discriminator_turn()
+        if player == "prior":
+            return self._prior_turn(batch)
         self.distortion.eyes.redraw()
         return self._codec_turn(batch) if player == "codec" else self._generator_turn(batch)
 
@@ -207,14 +216,12 @@ class GenerativeCompression:
         y = out.picture.float()
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
         worth = self._trade_off(quality) * 255**2 / self.settings.mse
+        weight = self._weight(batch, quality)
         if self.asking is not None:
-            # One per cent of a file counts the same in every file.  lambda makes errors of pixels count in
-            # parts of themselves, as PSNR does; all else is comparable from picture to picture as it is, but
-            # for what `balance` says.
-            scarcity = _scarcity(batch)
-            weight, others = batch["weight"] * scarcity, batch["weight"] * scarcity**self.settings.balance
+            # lambda makes errors of pixels count in parts of themselves, as PSNR does; all else is comparable
+            # from picture to picture as it is, but for what `balance` says.
+            others = batch["weight"] * _scarcity(batch) ** self.settings.balance
         else:
-            weight = self.importance(quality)
             others = weight * worth
         terms = {
             name: ((weight * worth if name in SQUARES else others)[: len(d)] * d).mean()
@@ -224,6 +231,26 @@ class GenerativeCompression:
         terms["rate"] = (weight * bpp).mean()
         terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
         return torch.stack(list(terms.values())).sum(), stats | terms
+
+    def _weight(self, batch: Batch, quality: Tensor) -> Tensor:
+        """Of the bits of each picture [n].  One per cent of a file counts the same in every file where rates
+        are asked for."""
+        if self.asking is None:
+            return self.importance(quality)
+        weight: Tensor = batch["weight"] * _scarcity(batch)
+        return weight
+
+    def _prior_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """H, and the error that the means leave in the latent; E is fixed."""
+        x, quality = batch["image"], self._quality(batch)
+        with torch.no_grad():
+            y = self.codec.gained(x, quality)
+        out: PriorOutput = self.codec.prior(y, quality)
+        pixels = x.shape[2] * x.shape[3]
+        bpp, error = out.bits / pixels, (out.latent - y).square().flatten(1).sum(1) / pixels
+        weight = self._weight(batch, quality)
+        terms = {"rate": (weight * bpp).mean(), "latent": WORTH * (weight * error).mean()}
+        return terms["rate"] + terms["latent"], {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
 
     def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""

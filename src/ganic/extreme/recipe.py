@@ -57,7 +57,8 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
         )
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
-    whole = not isinstance(table, SelectiveSettings) and getattr(table, "stage", "") != "adversarial"
+    parts = getattr(table, "stage", "") in ("prior", "adversarial")
+    whole = not isinstance(table, SelectiveSettings) and not parts
     for name in recipe.compile:
         if name == "discriminator" or (name == "codec" and not whole):
             raise RecipeError(
