@@ -106,6 +106,21 @@ def test_one_step_by_hand(tmp_path: Path) -> None:
         assert torch.allclose(average, 0.1 * old + 0.9 * expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_some_parameters_may_move_faster(tmp_path: Path, kind: str) -> None:
+    """Adam's first step is the learning rate, whatever the gradient; these are too small for Muon's own."""
+    times = {"generator.0": 4.0, "generator.0.bias": 0.5}
+    generator = {"kind": kind, "lr": 1e-3, "times": times}
+    settings = recipe(steps=1, schedule={}, players={"generator": generator, "critic": {"lr": 1e-9}})
+    torch.manual_seed(1)
+    gan = ToyGan(ToyTable())
+    before = {n: p.detach().clone() for n, p in gan.generator.named_parameters()}
+    train(settings, gan, tmp_path, data=toy_data, device="cpu")
+    for name, parameter in gan.generator.named_parameters():
+        moved = (parameter - before[name]).abs().mean().item()
+        assert moved == pytest.approx({"0.weight": 4e-3, "0.bias": 5e-4}.get(name, 1e-3), rel=1e-3)
+
+
 def test_opponents_get_no_gradient(tmp_path: Path) -> None:
     class Watching(ToyGan):
         def after_step(self, step: int, stats: Mapping[str, float]) -> None:
@@ -292,6 +307,9 @@ def test_mismatches_are_named(tmp_path: Path) -> None:
         run(tmp_path / "a", players={"generator": {"lr": 1.0}})
     with pytest.raises(RecipeError, match=r"players\.judge: this objective trains only critic, generator"):
         run(tmp_path / "a", players={name: {"lr": 1.0} for name in ("critic", "generator", "judge")})
+    faster = {"generator": {"lr": 1.0, "times": {"encoder": 2.0}}, "critic": {"lr": 1.0}}
+    with pytest.raises(RecipeError, match=r"players\.generator\.times: 'encoder' begins none of its"):
+        run(tmp_path / "a", players=faster)
     assert not list(tmp_path.rglob("checkpoints"))  # found before any work
     with pytest.raises(RecipeError, match=r"compile: no network 'decoder' \(there are \['balance', 'critic'"):
         run(tmp_path / "b", compile=["decoder"])

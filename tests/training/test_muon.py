@@ -73,6 +73,25 @@ def test_everything_else_moves_as_with_adam() -> None:
         assert torch.equal(a, b)
 
 
+def test_groups_have_their_own_learning_rates() -> None:
+    def moved(rates: tuple[float, float]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        convs = [nn.Conv2d(16, 16, 3) for _ in rates]
+        before = [parameter.detach().clone() for conv in convs for parameter in conv.parameters()]
+        groups = [{"params": list(conv.parameters()), "lr": r} for conv, r in zip(convs, rates, strict=True)]
+        optimiser = Muon(groups, lr=1.0)
+        for conv in convs:
+            for parameter in conv.parameters():
+                parameter.grad = torch.randn_like(parameter)
+        optimiser.step()
+        after = [parameter.detach() for conv in convs for parameter in conv.parameters()]
+        return [b - a for a, b in zip(after, before, strict=True)]
+
+    slow, fast = moved((0.1, 0.1)), moved((0.1, 0.3))
+    for number, (one, other) in enumerate(zip(slow, fast, strict=True)):
+        assert torch.allclose(other, one * (1 if number < 2 else 3), rtol=1e-4, atol=1e-6)
+
+
 def test_it_minimises_what_adam_minimises() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(16, 16, 3, padding=1)

@@ -177,7 +177,7 @@ def _turn(run: RunState, player: str, batch: Batch, stats: dict[str, float]) -> 
 
     rate = settings.lr * factor(settings.schedule or recipe.schedule, run.step, recipe.steps)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["times"]
     with autocast:  # Muon's products
         optimiser.step()
     stats |= {f"{player}/lr": rate, **values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Muon(torch.optim.Adam):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -42,8 +43,6 @@ class Muon(torch.optim.Adam):
     ) -> None:
         if weight_decay:
             raise UsageError(f"muon: weight_decay {weight_decay}; it has none, adamw has")
-        parameters = list(parameters)
-        self._matrices = [p for p in parameters if self.orthogonalises(p)]
         super().__init__(parameters, lr=lr, betas=betas, eps=eps)
 
     @staticmethod
@@ -55,20 +54,23 @@ class Muon(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        gradients = [(p, p.grad) for p in self._matrices if p.grad is not None]
-        rate: float = self.param_groups[0]["lr"]
-        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
-        for parameter, gradient in gradients:
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-            alike[parameter.shape].append((parameter, gradient.lerp(momentum, MOMENTUM)))
-            parameter.grad = None  # not Adam's
-        for group in alike.values():
-            updates = orthogonal(torch.stack([update.flatten(1) for _, update in group]))
+        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor, float]]] = defaultdict(list)
+        for group in self.param_groups:
+            for parameter in filter(self.orthogonalises, group["params"]):
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+                update = gradient.lerp(momentum, MOMENTUM)
+                alike[parameter.shape].append((parameter, update, group["lr"]))
+                parameter.grad = None  # not Adam's
+        for matrices in alike.values():
+            updates = orthogonal(torch.stack([update.flatten(1) for _, update, _ in matrices]))
             rows, columns = updates.shape[1:]
-            for (parameter, _), update in zip(group, updates, strict=True):
+            for (parameter, _, rate), update in zip(matrices, updates, strict=True):
                 scale = RMS * max(rows, columns) ** 0.5
                 parameter.sub_(update.view_as(parameter), alpha=rate * scale)
         loss: float | None = super().step(closure)

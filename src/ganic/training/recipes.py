@@ -44,6 +44,7 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=24)]
+Times = Annotated[float, Field(gt=0)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -96,6 +97,8 @@ class Player(Table):
     eps: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of all its gradients together; 0: no clipping
+    # how many times the learning rate, by how names of parameters begin ("codec.prior"); others: once
+    times: dict[str, Times] = {}
     schedule: Schedule | None = None  # its own, in place of the run's
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from ganic.training.distributed import Team
 from ganic.training.ema import Ema
 from ganic.training.muon import Muon
 from ganic.training.objective import Objective
-from ganic.training.recipes import Player, Recipe
+from ganic.training.recipes import Recipe
 from ganic.training.sources import expand
 
 SUM = " + "
@@ -60,16 +61,13 @@ class RunState:
             self.networks, [self._known(name, "ema_of") for name in objective.ema_of], recipe.ema.decay
         )
         self.parameters = {player: list(objective.parameters(player)) for player in recipe.players}
-        self.optimisers = {
-            player: _optimiser(settings, self.parameters[player])
-            for player, settings in recipe.players.items()
-        }
         self._names = {id(parameter): name for name, parameter in self.networks.named_parameters()}
         for player, parameters in self.parameters.items():
             if not all(id(parameter) in self._names for parameter in parameters):
                 raise TrainingError(
                     f"{player}: has parameters outside the objective's networks; add them there"
                 )
+        self.optimisers = {player: self._optimiser(player) for player in recipe.players}
         torch.manual_seed((recipe.seed << 20) + team.rank + 1)
         if state is not None:
             self._restore(state)
@@ -192,6 +190,30 @@ class RunState:
     def _load_networks(self, tensors: Mapping[str, Tensor], what: str) -> None:
         _copy(tensors, self.networks.state_dict(), what)
 
+    def _optimiser(self, player: str) -> torch.optim.Optimizer:
+        """With a group of parameters for every learning rate."""
+        settings = self.recipe.players[player]
+        groups: dict[str, dict[str, Any]] = {}
+        for parameter in self.parameters[player]:
+            name = self._names[id(parameter)]
+            # The longest of those that fit.
+            start = max(filter(name.startswith, settings.times), key=len, default="")
+            times = settings.times.get(start, 1.0)
+            groups.setdefault(start, {"params": [], "times": times})["params"].append(parameter)
+        for start in settings.times:
+            if start not in groups:
+                raise RecipeError(
+                    f"{self.recipe.source}: players.{player}.times: {start!r} begins none of its parameters' "
+                    "names; correct it or leave it out"
+                )
+        return OPTIMISERS[settings.kind](
+            list(groups.values()),
+            lr=settings.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+        )
+
     def _known(self, name: str, what: str) -> str:
         if name not in self.networks:
             raise RecipeError(
@@ -217,12 +239,6 @@ OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "muon": Muon,
 }
-
-
-def _optimiser(settings: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    return OPTIMISERS[settings.kind](
-        parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
-    )
 
 
 def _entries(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> set[str]:
