@@ -182,6 +182,25 @@ def test_find_by_name_id_and_path(folder: Path) -> None:
     assert models.load(other.model_id).digest == other.digest
 
 
+def test_a_header_is_read_again_where_its_file_has_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    read_info = models.read_info
+    monkeypatch.setattr(models, "read_info", lambda path: read.append(path) or read_info(path))
+    path = folder / "changing.safetensors"
+    first = models.save(path, "changing", "extreme", CONFIG, tensors())
+    read.clear()
+    assert models.find("changing").digest == models.find("changing").digest == first.digest
+    assert read.count(path) == 1
+    second = models.save(path, "changing", "jpeg", CONFIG, tensors(), overwrite=True)
+    read.clear()
+    assert models.find("changing").digest == second.digest != first.digest and read.count(path) == 1
+    path.unlink()
+    with pytest.raises(ModelMissingError):
+        models.find("changing")
+
+
 def test_relative_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models.save(folder / "file.safetensors", "photo", "extreme", {}, {})
     monkeypatch.chdir(folder)

@@ -30,6 +30,7 @@ numpy nor torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -147,10 +148,24 @@ def _scan() -> tuple[list[ModelInfo], list[str]]:
             continue
         for path in sorted(folder.glob("*.safetensors")):
             try:
-                found.append(read_info(path))
+                found.append(_info(path))
             except (ModelFormatError, ModelMissingError) as error:
                 passed_over.append(str(error))
     return found, passed_over
+
+
+def _info(path: Path) -> ModelInfo:
+    """As `read_info`, but a file that is as it was is not read again: every file that is decoded asks."""
+    try:
+        state = path.stat()
+    except OSError:
+        return read_info(path)  # which says what is wrong
+    return _info_of(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=128)
+def _info_of(path: Path, *_state: int) -> ModelInfo:
+    return read_info(path)
 
 
 def _folders() -> list[Path]:
