@@ -55,7 +55,7 @@ Cost: the truncation of R wastes about 1.3e-4 bits per symbol, the ending less t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,12 +214,12 @@ class SymbolEncoder:
         """
         s, t = _checked(self._tables, symbols, table)
         order = np.argsort(t, kind="stable")
-        self._put_sorted(s[order], t)
+        self._put_sorted(s[order], _runs(self._tables, t))
 
-    def _put_sorted(self, symbols: NDArray[np.int32], table: NDArray[np.uint16]) -> None:
-        """``symbols`` sorted by table already, ``table`` in any order."""
+    def _put_sorted(self, symbols: NDArray[np.int32], runs: Sequence[tuple[int, slice]]) -> None:
+        """``symbols`` sorted by table already, and where each table's are."""
         excesses = [np.zeros(0, np.int32)]
-        for index, run in _runs(self._tables, table):
+        for index, run in runs:
             part, support = symbols[run], np.int32(self._tables.supports[index])
             if len(self._tables.excess):
                 beyond = np.abs(part) - support
@@ -270,7 +270,8 @@ class SymbolDecoder:
         t = _checked_indices(self._tables, table)
         found = np.zeros(len(t), np.int32)
         outermost = [np.zeros(0, np.intp)]
-        for index, run in _runs(self._tables, t):
+        runs = _runs(self._tables, t)
+        for index, run in runs:
             support = np.int32(self._tables.supports[index])
             found[run] = self._next(index, run.stop - run.start) - support
             if len(self._tables.excess):
@@ -278,7 +279,7 @@ class SymbolDecoder:
         told = np.concatenate(outermost)
         if len(told):
             found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
-        self._again._put_sorted(found, t)
+        self._again._put_sorted(found, runs)
         symbols = np.empty(len(t), np.int16)
         symbols[np.argsort(t, kind="stable")] = found
         return symbols
@@ -392,12 +393,14 @@ def _joined(tables: Sequence[NDArray[np.int32]]) -> SymbolTables:
     return SymbolTables(np.concatenate(tables), supports)
 
 
-def _runs(tables: SymbolTables, table: NDArray[np.uint16]) -> Iterator[tuple[int, slice]]:
+def _runs(tables: SymbolTables, table: NDArray[np.uint16]) -> Sequence[tuple[int, slice]]:
     """Each table that occurs and is not certain, with its place among the symbols sorted by table."""
     sizes = np.bincount(table, minlength=tables.n_tables)
-    ends = np.cumsum(sizes)
-    for index in np.flatnonzero((sizes > 0) & (tables.supports > 0)):
-        yield int(index), slice(int(ends[index] - sizes[index]), int(ends[index]))
+    which = np.flatnonzero((sizes > 0) & (tables.supports > 0))
+    ends = np.cumsum(sizes)[which]
+    starts = ends - sizes[which]
+    places = map(slice, starts.tolist(), ends.tolist())
+    return list(zip(which.tolist(), places, strict=True))
 
 
 def _checked_indices(tables: SymbolTables, table: ArrayLike) -> NDArray[np.uint16]:

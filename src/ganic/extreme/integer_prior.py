@@ -67,6 +67,7 @@ MAX_SCALES = 256
 
 Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Index = npt.NDArray[np.uint8]
@@ -109,8 +110,8 @@ class Layer:
         self.size = size
         self.weight: npt.NDArray[np.int8] = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
         self.matrices: dict[tuple[int, int], ExactMatrix] = {}
-        self.bias = bias.astype(np.float32)
         self.factor = multiplier.astype(np.float64) * 2.0**-shift
+        self.offset: Float64 = bias * self.factor + 0.5
 
     def matrix(self, columns: slice = slice(None)) -> ExactMatrix:
         """Of all outputs, or of some."""
@@ -126,19 +127,18 @@ class Layer:
         seen = _neighbourhoods(numbers, zero) if self.size == 3 else numbers
         return _sums(seen, self.matrix(), zero)
 
-    def rescale(self, sums: Float32, columns: slice = slice(None)) -> npt.NDArray[np.float64]:
-        """Sums with bias -> integers on the next layer's grid, not yet clipped."""
-        # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact.
-        scaled = sums.astype(np.float64)
-        scaled *= self.factor[columns]
-        scaled += 0.5
+    def rescale(self, sums: Float32, columns: slice = slice(None), offset: Float64 | None = None) -> Float64:
+        """Sums without bias -> integers on the next layer's grid, not yet clipped."""
+        # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact, and so in
+        # any order.
+        scaled: Float64 = sums * self.factor[columns]
+        scaled += self.offset[..., columns] if offset is None else offset
         return np.floor(scaled, out=scaled)
 
-    def activate(self, x: Integers, bias: Float32 | None = None) -> Bytes:
-        """The layer followed by rectification to 0..255."""
-        sums = self.accumulate(x)
-        sums += self.bias if bias is None else bias
-        scaled = self.rescale(sums)
+    def activate(self, x: Integers, offset: Float64 | None = None) -> Bytes:
+        """The layer followed by rectification to 0..255.  ``offset``: of every position, where the layer has
+        several."""
+        scaled = self.rescale(self.accumulate(x), offset=offset)
         return np.clip(scaled, 0, ACTIVATION_MAX, out=scaled).astype(np.uint8)
 
 
@@ -233,7 +233,7 @@ class IntegerPrior:
         self.latent = self.head[0].weight.shape[1] // 2
         self.hyper = self.hyper_mean.shape[1]
         banded = self.hyper_mean.shape == self.hyper_index.shape == (BANDS, self.hyper)
-        banded = banded and self.decoder[2].bias.shape[:1] == (BANDS,)
+        banded = banded and self.decoder[2].offset.shape[:1] == (BANDS,)
         few = self.scales <= MAX_SCALES and int(self.hyper_index.max(initial=0)) < self.scales
         if self.latent % GROUPS or not (banded and few):
             raise ModelFormatError(
@@ -246,7 +246,7 @@ class IntegerPrior:
         first, second, third = self.decoder
         x = first.activate(z)
         x = second.activate(_twice(x))
-        x = third.activate(_twice(x), third.bias[area.padded() // BAND_SIZE])
+        x = third.activate(_twice(x), third.offset[area.padded() // BAND_SIZE])
         height, width = area.shape
         return x[:height, :width]
 
@@ -283,7 +283,7 @@ class IntegerPrior:
         """Mean and scale index [n, group] of one channel group at n positions [n, hidden]; the other groups
         are not computed."""
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
-        mean, index = (head.rescale(head.matrix(c)(x) + head.bias[c], c) for c in (channels, scales))
+        mean, index = (head.rescale(head.matrix(c)(x), c) for c in (channels, scales))
         return (
             np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT).astype(np.int32),
             np.clip(index, 0, self.scales - 1).astype(np.uint8),
