@@ -110,7 +110,7 @@ def _by_index() -> tuple[Tensor, Tensor, Tensor]:
         rate = laplace_rate(index)
         each = rate / math.log(2)
         zero, one = (symbol_bits(torch.full((SCALES,), n, dtype=torch.float64), index) for n in (0.0, 1.0))
-        parts = zero, one - each, torch.zeros_like(each) * rate, each
+        parts = zero, one - each, 0 * rate, each
         slopes = [torch.autograd.grad(part.sum(), index, retain_graph=True)[0] for part in parts]
     lengths = torch.cat(parts).detach().float().view(2, 2 * SCALES)
     return rate.detach().float(), lengths, torch.cat(slopes).float().view(2, 2 * SCALES)
