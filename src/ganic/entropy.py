@@ -213,20 +213,20 @@ class SymbolEncoder:
         table, or if the shapes differ.
         """
         s, t = _checked(self._tables, symbols, table)
-        order = np.argsort(t, kind="stable")
-        self._put_sorted(s[order], _runs(self._tables, t))
+        where, runs = _runs(self._tables, t)
+        self._put_sorted(s[where], t[where], runs)
 
-    def _put_sorted(self, symbols: NDArray[np.int32], runs: Sequence[tuple[int, slice]]) -> None:
-        """``symbols`` sorted by table already, and where each table's are."""
-        excesses = [np.zeros(0, np.int32)]
+    def _put_sorted(self, symbols: NDArray[np.int32], table: NDArray[np.uint16], runs: _Runs) -> None:
+        """Symbols with the tables of index ``table``, sorted by it; ``runs`` says where each table's are."""
+        support = self._tables.supports[table].astype(np.int32)
+        excess = np.zeros(0, np.int32)
+        if len(self._tables.excess):
+            beyond = np.abs(symbols) - support
+            excess = beyond[beyond >= 0]
+            symbols = np.clip(symbols, -support, support)
+        numbers = symbols + support
         for index, run in runs:
-            part, support = symbols[run], np.int32(self._tables.supports[index])
-            if len(self._tables.excess):
-                beyond = np.abs(part) - support
-                excesses.append(beyond[beyond >= 0])
-                part = np.clip(part, -support, support)
-            self._coder.encode(part + support, self._tables._model(index))
-        excess = np.concatenate(excesses)
+            self._coder.encode(numbers[run], self._tables._model(index))
         if len(excess):
             self._coder.encode(excess, self._tables._model(_EXCESS))
 
@@ -268,20 +268,19 @@ class SymbolDecoder:
         Raises CorruptError if the bytes cannot be decoded, ValueError if there is no such table.
         """
         t = _checked_indices(self._tables, table)
-        found = np.zeros(len(t), np.int32)
-        outermost = [np.zeros(0, np.intp)]
-        runs = _runs(self._tables, t)
+        where, runs = _runs(self._tables, t)
+        found = np.zeros(len(where), np.int32)
         for index, run in runs:
-            support = np.int32(self._tables.supports[index])
-            found[run] = self._next(index, run.stop - run.start) - support
-            if len(self._tables.excess):
-                outermost.append(run.start + np.flatnonzero(np.abs(found[run]) == support))
-        told = np.concatenate(outermost)
-        if len(told):
-            found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
-        self._again._put_sorted(found, runs)
-        symbols = np.empty(len(t), np.int16)
-        symbols[np.argsort(t, kind="stable")] = found
+            found[run] = self._next(index, run.stop - run.start)
+        support = self._tables.supports[t[where]].astype(np.int32)
+        found -= support
+        if len(self._tables.excess):
+            told = np.flatnonzero(np.abs(found) == support)
+            if len(told):
+                found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
+        self._again._put_sorted(found, t[where], runs)
+        symbols = np.zeros(len(t), np.int16)
+        symbols[where] = found
         return symbols
 
     def _next(self, index: int, count: int) -> NDArray[np.int32]:
@@ -393,14 +392,20 @@ def _joined(tables: Sequence[NDArray[np.int32]]) -> SymbolTables:
     return SymbolTables(np.concatenate(tables), supports)
 
 
-def _runs(tables: SymbolTables, table: NDArray[np.uint16]) -> Sequence[tuple[int, slice]]:
-    """Each table that occurs and is not certain, with its place among the symbols sorted by table."""
-    sizes = np.bincount(table, minlength=tables.n_tables)
-    which = np.flatnonzero((sizes > 0) & (tables.supports > 0))
+_Runs = Sequence[tuple[int, slice]]
+"""Tables, and where the symbols of each stand among those that are coded."""
+
+
+def _runs(tables: SymbolTables, table: NDArray[np.uint16]) -> tuple[NDArray[np.intp], _Runs]:
+    """The places of the symbols that are coded, those of tables that are not certain, sorted by table; and
+    each of these tables, with its part of them."""
+    coded = np.flatnonzero(tables.supports[table])  # few of many
+    where = coded[np.argsort(table[coded], kind="stable")]
+    sizes = np.bincount(table[coded], minlength=tables.n_tables)
+    which = np.flatnonzero(sizes)
     ends = np.cumsum(sizes)[which]
-    starts = ends - sizes[which]
-    places = map(slice, starts.tolist(), ends.tolist())
-    return list(zip(which.tolist(), places, strict=True))
+    places = map(slice, (ends - sizes[which]).tolist(), ends.tolist())
+    return where, list(zip(which.tolist(), places, strict=True))
 
 
 def _checked_indices(tables: SymbolTables, table: ArrayLike) -> NDArray[np.uint16]:

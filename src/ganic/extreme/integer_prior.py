@@ -49,6 +49,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ganic.byte_products import ExactMatrix, Integers, in_bytes
 from ganic.entropy import SymbolDecoder, SymbolEncoder, SymbolTables
@@ -67,7 +68,6 @@ MAX_SCALES = 256
 
 Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Index = npt.NDArray[np.uint8]
@@ -110,8 +110,9 @@ class Layer:
         self.size = size
         self.weight: npt.NDArray[np.int8] = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
         self.matrices: dict[tuple[int, int], ExactMatrix] = {}
-        self.factor = multiplier.astype(np.float64) * 2.0**-shift
-        self.offset: Float64 = bias * self.factor + 0.5
+        factor = multiplier.astype(np.float64) * 2.0**-shift
+        self.factor = torch.from_numpy(factor)
+        self.offset = torch.from_numpy(bias * factor + 0.5)
 
     def matrix(self, columns: slice = slice(None)) -> ExactMatrix:
         """Of all outputs, or of some."""
@@ -127,19 +128,20 @@ class Layer:
         seen = _neighbourhoods(numbers, zero) if self.size == 3 else numbers
         return _sums(seen, self.matrix(), zero)
 
-    def rescale(self, sums: Float32, columns: slice = slice(None), offset: Float64 | None = None) -> Float64:
-        """Sums without bias -> integers on the next layer's grid, not yet clipped."""
+    def rescale(
+        self, sums: Float32, columns: slice = slice(None), offset: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Sums without bias -> float64 whose whole part is on the next layer's grid, not yet clipped."""
         # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact, and so in
         # any order.
-        scaled: Float64 = sums * self.factor[columns]
-        scaled += self.offset[..., columns] if offset is None else offset
-        return np.floor(scaled, out=scaled)
+        offset = self.offset[..., columns] if offset is None else offset
+        return torch.addcmul(offset, torch.from_numpy(sums), self.factor[columns])
 
-    def activate(self, x: Integers, offset: Float64 | None = None) -> Bytes:
+    def activate(self, x: Integers, offset: torch.Tensor | None = None) -> Bytes:
         """The layer followed by rectification to 0..255.  ``offset``: of every position, where the layer has
         several."""
         scaled = self.rescale(self.accumulate(x), offset=offset)
-        return np.clip(scaled, 0, ACTIVATION_MAX, out=scaled).astype(np.uint8)
+        return _in_bytes(scaled, ACTIVATION_MAX)
 
 
 class ContextLayer(Layer):
@@ -187,6 +189,13 @@ def _sums(x: Integers, matrix: ExactMatrix, zero: int) -> Float32:
     height, width = x.shape[:2]
     sums = matrix(x.reshape(height * width, matrix.shape[0]), zero)
     return sums.reshape(height, width, sums.shape[1])
+
+
+def _in_bytes(scaled: torch.Tensor, most: int) -> Bytes:
+    """floor, clipped to 0..``most``. Overwrites its input."""
+    # What is not negative is rounded down by the conversion.
+    numbers: Bytes = scaled.clamp_(0, most).to(torch.uint8).numpy()
+    return numbers
 
 
 def _tensor(
@@ -246,7 +255,8 @@ class IntegerPrior:
         first, second, third = self.decoder
         x = first.activate(z)
         x = second.activate(_twice(x))
-        x = third.activate(_twice(x), third.offset[area.padded() // BAND_SIZE])
+        bands = torch.from_numpy((area.padded() // BAND_SIZE).astype(np.int64))
+        x = third.activate(_twice(x), third.offset[bands])
         height, width = area.shape
         return x[:height, :width]
 
@@ -284,10 +294,8 @@ class IntegerPrior:
         are not computed."""
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
         mean, index = (head.rescale(head.matrix(c)(x), c) for c in (channels, scales))
-        return (
-            np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT).astype(np.int32),
-            np.clip(index, 0, self.scales - 1).astype(np.uint8),
-        )
+        means: Int32 = mean.floor_().clamp_(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32).numpy()
+        return means, _in_bytes(index, self.scales - 1)
 
     def _quantise(self, value: Float32, mean: Int32, index: Index, price: float = 0.0) -> Int16:
         """The nearest symbol that the table can code, or its neighbour towards 0 where the bits that it saves
