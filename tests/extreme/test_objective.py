@@ -263,6 +263,20 @@ def test_where_rates_are_asked_for_only_squared_errors_count_by_lambda(objective
     assert stats["perceptual"].item() == pytest.approx(others, rel=1e-4)
 
 
+def test_terms_of_d_may_count_more_where_there_are_more_bits_or_less(objective: Make) -> None:
+    terms = {"texture": 0.0, "shading": 700.0, "slopes": {"perceptual": 0.5, "shading": -1.0}}
+    sums = []
+    for rate in (TYPICAL, 4 * TYPICAL):
+        game = objective(asked=True, lambda_low=1e-4, lambda_high=1e-2, balance=0.25, **terms)
+        torch.manual_seed(5)
+        _, stats = game.loss("codec", asked_for(rate), 0)  # the same picture and quality
+        sums.append({name: stats[name].item() for name in ("mse", "shading", "perceptual", "bpp")})
+    assert sums[1]["bpp"] == sums[0]["bpp"]
+    assert sums[1]["mse"] == pytest.approx(sums[0]["mse"] / 4, rel=1e-5)  # as bits do
+    assert sums[1]["shading"] == pytest.approx(sums[0]["shading"] / 16, rel=1e-5)
+    assert sums[1]["perceptual"] == pytest.approx(2 * sums[0]["perceptual"], rel=1e-5)
+
+
 def test_the_game_counts_less_where_there_are_more_bits(objective: Make) -> None:
     settings = {"stage": "joint", "texture": 0.0, "perceptual": 0.0, "adversarial": 0.3, "matching": 0.7}
     sums = []
@@ -351,6 +365,8 @@ def test_settings_that_come_to_nothing_are_refused() -> None:
     assert "lambda_low" in problem("photo_joint", "objective.lambda_low=0")
     assert "lambda_high" in problem("street", "objective.lambda_high=0")
     assert "game_balance: needs data.rates" in problem("photo_distortion", "objective.game_balance=0.5")
+    assert "slopes: needs data.rates" in problem("photo_distortion", "objective.slopes.shading=1")
+    assert "no term of d is called shade; there" in problem("photo_joint", "objective.slopes.shade=1")
     assert "weight_decay is not for muon" in problem("photo_joint", "players.codec.weight_decay=0.1")
 
 

@@ -23,6 +23,8 @@ Weight = Annotated[float, Field(ge=0)]
 
 SQUARES = frozenset({"mse", "shading", "colour", "smooth"})
 """Terms that are squared errors of pixels."""
+TERMS = ("mse", "shading", "colour", "smooth", "structure", "excess", "perceptual", "texture")
+"""All terms, by the names of their weights."""
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
 PERIOD = max(PERIODS)

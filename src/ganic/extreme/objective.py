@@ -26,14 +26,22 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from ganic.extreme import validation
 from ganic.extreme.compact import LATENT_SCALE
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.discriminator import Discriminator, MultiScaleDiscriminator
-from ganic.extreme.distortion import SQUARES, Distortion, DistortionWeights, Weight, regularity, unevenness
+from ganic.extreme.distortion import (
+    SQUARES,
+    TERMS,
+    Distortion,
+    DistortionWeights,
+    Weight,
+    regularity,
+    unevenness,
+)
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import PriorOutput
@@ -68,6 +76,8 @@ class CompactSettings(DistortionWeights):
     # How much more counts what has few bits: see GenerativeCompression.importance; with data.rates, of all
     # but squared errors of pixels.
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    # With data.rates, terms of d whose weights change with the rate in another way: (rate / 0.1) ** this.
+    slopes: dict[str, Annotated[float, Field(ge=-2, le=2)]] = Field(default_factory=dict)
     # With data.rates, how much less L_GAN counts where there are more bits: (0.1 / rate) ** this.
     game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
@@ -88,6 +98,13 @@ class CompactSettings(DistortionWeights):
         if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
             raise ValueError("lambda grows with the quality; give the smaller one first")
         return self
+
+    @field_validator("slopes")
+    @classmethod
+    def _terms(cls, slopes: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(slopes) - set(TERMS)):
+            raise ValueError(f"no term of d is called {', '.join(unknown)}; there are {', '.join(TERMS)}")
+        return slopes
 
     @property
     def plays(self) -> bool:
@@ -215,20 +232,12 @@ class GenerativeCompression:
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         y = out.picture.float()
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
-        worth = self._trade_off(quality) * 255**2 / self.settings.mse
-        weight = self._weight(batch, quality)
-        if self.asking is not None:
-            # lambda makes errors of pixels count in parts of themselves, as PSNR does; all else is comparable
-            # from picture to picture as it is, but for what `balance` says.
-            others = batch["weight"] * _scarcity(batch) ** self.settings.balance
-        else:
-            others = weight * worth
         terms = {
-            name: ((weight * worth if name in SQUARES else others)[: len(d)] * d).mean()
+            name: (self._weight_of(name, batch, quality)[: len(d)] * d).mean()
             for name, d in self.distortion(x, y).items()
         }
         stats["psnr"] = (-10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))).mean()
-        terms["rate"] = (weight * bpp).mean()
+        terms["rate"] = (self._weight(batch, quality) * bpp).mean()
         terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
         return torch.stack(list(terms.values())).sum(), stats | terms
 
@@ -239,6 +248,19 @@ class GenerativeCompression:
             return self.importance(quality)
         weight: Tensor = batch["weight"] * _scarcity(batch)
         return weight
+
+    def _weight_of(self, term: str, batch: Batch, quality: Tensor) -> Tensor:
+        """Of one term of d of each picture, against its bits [n]."""
+        weight = self._weight(batch, quality)
+        worth = self._trade_off(quality) * 255**2 / self.settings.mse
+        if self.asking is None:
+            return weight * worth
+        # lambda makes errors of pixels count in parts of themselves, as PSNR does; all else is comparable
+        # from picture to picture as it is, but for what `balance` and `slopes` say.
+        square = term in SQUARES
+        slope = self.settings.slopes.get(term, 0.0 if square else -self.settings.balance)
+        base = weight * worth if square else batch["weight"]
+        return base * _scarcity(batch) ** -slope
 
     def _prior_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H, and the error that the means leave in the latent; E is fixed."""

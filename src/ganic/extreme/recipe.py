@@ -51,10 +51,12 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
     ``compile`` would not reach."""
     if recipe.data.rates is not None and not isinstance(table, CompactSettings):
         raise RecipeError(f"{recipe.source}: data.rates: {table.arch} does not ask for rates; remove it")
-    if recipe.data.rates is None and isinstance(table, CompactSettings) and table.game_balance:
-        raise RecipeError(
-            f"{recipe.source}: objective.game_balance: needs data.rates; give them or remove it"
-        )
+    if recipe.data.rates is None and isinstance(table, CompactSettings):
+        for name in ("game_balance", "slopes"):
+            if getattr(table, name):
+                raise RecipeError(
+                    f"{recipe.source}: objective.{name}: needs data.rates; give them or remove it"
+                )
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
     parts = getattr(table, "stage", "") in ("prior", "adversarial")
