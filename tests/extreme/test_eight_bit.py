@@ -101,12 +101,24 @@ def test_a_reduced_generator(dtype: torch.dtype) -> None:
     expected = network(latent, quality)
     reduce(network, ranges_of(network, latent, quality), dtype)
     assert isinstance(network.stages[2].blocks[0], EightBitBlock)  # type: ignore[index]
-    assert isinstance(network.stages[3].blocks[0], ResidualBlock)  # type: ignore[index]
+    assert isinstance(network.stages[3].blocks[0], EightBitBlock)  # type: ignore[index]
     network.to(dtype)
     picture = network(latent.to(dtype), quality)
     assert picture.dtype == torch.float32
     linear = generator().linear(latent).float() + 0.5
     assert (picture - expected).norm() < 0.05 * (expected - linear).norm()
+
+
+@needs_bytes
+def test_layers_whose_ranges_are_not_known_stay_as_they_are() -> None:
+    """As in models that were exported when layers at 1/2 resolution were not reduced."""
+    network = generator()
+    ranges = ranges_of(network, torch.randn(1, 8, 4, 4), torch.tensor([0]))
+    reduce(network, {name: value for name, value in ranges.items() if ".3." not in name}, torch.float32)
+    assert isinstance(network.stages[2].blocks[0], EightBitBlock)  # type: ignore[index]
+    assert isinstance(network.up[2], EightBitUpsample)
+    assert isinstance(network.stages[3].blocks[0], ResidualBlock)  # type: ignore[index]
+    assert isinstance(network.up[3], Upsample)
 
 
 @needs_bytes
@@ -182,7 +194,8 @@ def test_ranges_of_a_selective_codec_know_its_labels() -> None:
     model = CompactModel(architecture)
     assert model.generator.label_encoder is not None
     ranges = activation_ranges(model, [model.generator], 2)
-    names = ["stages.0.blocks.0.first", "stages.0.blocks.0.second", "up.0.conv", "up.1.conv", "up.2.conv"]
+    names = [f"stages.0.blocks.0.{half}" for half in ("first", "second")]
+    names += [f"up.{level}.conv" for level in range(4)]
     assert sorted(ranges) == names
     assert ranges[names[0]].shape == (2, 12)
     # What is coded whole, where G sees no labels at all, is within them too.

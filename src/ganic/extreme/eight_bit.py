@@ -2,8 +2,8 @@
 
 Nothing here decides a symbol, and pixels differ from those of float32 by less than half a grey level (root
 mean square), as those of bfloat16 do.  Rounded are inputs and weights of residual blocks and sub-pixel
-convolutions; sums, and what blocks add to, are float32.  Layers at 1/2 resolution and above, whose errors are
-seen as they are, and those that read latents, whose range is large, keep the generator's precision.
+convolutions; sums, and what blocks add to, are float32.  Layers at full resolution, whose errors are seen as
+they are, and those that read latents, whose range is large, keep the generator's precision.
 
 Inputs have one step per channel, found once when a model is exported
 (:mod:`ganic.extreme.activation_ranges`), so a picture in tiles is rounded as one that is decoded whole.
@@ -22,8 +22,9 @@ from ganic.byte_products import MIDDLE, ByteConv
 from ganic.errors import ModelFormatError
 from ganic.extreme.compact import SLOPE, Generator, ResidualBlock, Stage, Upsample
 
-REDUCED = 3
-"""How many stages of a generator are in 8 bits: those at 1/16, 1/8 and 1/4 resolution."""
+REDUCED = 4
+"""How many stages of a generator are in 8 bits: those at 1/16, 1/8, 1/4 and 1/2 resolution; in models before
+the twelfth release of ``photo`` all but the last."""
 
 KEPT = 0.6
 """Share of a range that has steps; values beyond it, which hardly occur, are clipped. On 21 files of 7
@@ -103,11 +104,13 @@ class EightBitUpsample(nn.Module):
 
 
 def reduce(generator: Generator, ranges: Ranges, dtype: torch.dtype) -> None:
-    """Replace the wide layers of a generator; ``dtype`` is what the others compute in.
+    """Replace the layers of a generator whose ranges are known; ``dtype`` is what the others compute in.
 
     Raises ModelFormatError if the ranges are of another generator.
     """
-    for level, (stage, up) in enumerate(list(zip(generator.stages, generator.up, strict=False))[:REDUCED]):
+    stages = list(zip(generator.stages, generator.up, strict=False))
+    known = [level for level in range(len(stages)) if f"up.{level}.conv" in ranges]
+    for level, (stage, up) in enumerate(stages[: max(known, default=-1) + 1]):
         assert isinstance(stage, Stage) and isinstance(up, Upsample)
         for number, block in enumerate(stage.blocks):
             assert isinstance(block, ResidualBlock)
