@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
-from ganic.extreme.growing import channels, grown, told
+from ganic.extreme.growing import channels, deepened, grown, told
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
@@ -142,3 +142,26 @@ def test_an_encoder_that_is_told_the_quality_begins_as_one_that_is_not(
     assert torch.equal(new(x, quality).picture, old(x, quality).picture)
     name = "codec.encoder.affines.2.bias.anchors"
     assert torch.equal(told({name: torch.ones(1)}, small_architecture.encoder_widths)[name], torch.ones(1))
+
+
+def test_a_generator_with_more_blocks_begins_as_it_was(small_architecture: Architecture) -> None:
+    old = model_of(small_architecture.model_copy(update={"generator_blocks": (1, 1, 0, 0)}), OLD)
+    weights = weights_of(old)
+    old.load_state_dict(below(weights, "codec."))
+    widths, blocks = small_architecture.generator_widths, (2, 1, 3, 1)
+    deeper = architecture_of(small_architecture, OLD).model_copy(update={"generator_blocks": blocks})
+    new = CompactModel(deeper)
+    more = deepened(weights, widths, blocks)
+    new.load_state_dict(below(more, "codec."))
+    x, quality = torch.rand(2, 3, 64, 64), torch.tensor([40.0, 230.0])
+    assert torch.equal(new(x, quality).picture, old(x, quality).picture)
+    added = {name for name in more if name not in weights}
+    where = {".".join(name.split(".")[3:6]) for name in added}
+    assert where == {"0.blocks.1", "2.blocks.0", "2.blocks.1", "2.blocks.2", "3.blocks.0"}
+    # As new blocks begin, but for the second half; and the same every time.
+    first = more["codec.generator.stages.2.blocks.1.first.weight"]
+    fresh = CompactModel(deeper).state_dict()["generator.stages.2.blocks.1.first.weight"]
+    assert float(first.std()) == pytest.approx(float(fresh.std()), rel=0.1)
+    again = deepened(weights, widths, blocks)
+    assert all(torch.equal(again[name], more[name]) for name in added)
+    assert deepened(more, widths, blocks).keys() == more.keys()

@@ -8,6 +8,8 @@ expects of a new channel what it expects of its nearest neighbour in frequency, 
 have there.
 
 An encoder that knows the quality (`told`): at first it makes nothing of it.
+
+More residual blocks in the generator (`deepened`): at first they change nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
+from ganic.extreme.compact import SLOPE
 from ganic.extreme.conditioning import ANCHORS
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
@@ -41,6 +44,29 @@ def told(weights: Mapping[str, Tensor], widths: Sequence[int]) -> dict[str, Tens
         for part in ("scale", "bias")
     }
     return {**tables, **weights}
+
+
+def deepened(
+    weights: Mapping[str, Tensor], widths: Sequence[int], blocks: Sequence[int]
+) -> dict[str, Tensor]:
+    """Weights by their names in a run, with as many residual blocks in each stage of the generator.
+
+    ``widths`` and ``blocks``: of the generator's stages.  Blocks that are there stay as they are; what is
+    added is the same every time.
+    """
+    made = dict(weights)
+    random = torch.Generator().manual_seed(0)
+    for level, (width, count) in enumerate(zip(widths, blocks, strict=False)):
+        for number in range(count):
+            block = f"codec.generator.stages.{level}.blocks.{number}"
+            if f"{block}.first.weight" in weights:
+                continue
+            deviation = math.sqrt(2 / (1 + SLOPE**2) / (9 * width))  # He's, as all others began with
+            made[f"{block}.first.weight"] = deviation * torch.randn(width, width, 3, 3, generator=random)
+            made[f"{block}.second.weight"] = torch.zeros(width, width, 3, 3)
+            for half in ("first", "second"):
+                made[f"{block}.{half}.bias"] = torch.zeros(width)
+    return made
 
 
 def channels(weights: Mapping[str, Tensor]) -> int | None:

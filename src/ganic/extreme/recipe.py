@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ganic.errors import RecipeError
-from ganic.extreme.growing import channels, grown, told
+from ganic.extreme.growing import channels, deepened, grown, told
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
@@ -70,9 +70,9 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """What a recipe's ``init`` says, with as many channels of the latent as the recipe's codec has, its
-    encoder told the quality if the recipe's is, and with its tables over the quality where the recipe's
-    lambda has them.
+    """What a recipe's ``init`` says, with as many channels of the latent and blocks of the generator as the
+    recipe's codec has, its encoder told the quality if the recipe's is, and with its tables over the quality
+    where the recipe's lambda has them.
 
     Raises RecipeError, TrainingError.
     """
@@ -83,6 +83,7 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]
         weights = grown(weights, table.architecture.latent)
     if table.architecture.conditioned:
         weights = told(weights, table.architecture.encoder_widths)
+    weights = deepened(weights, table.architecture.generator_widths, table.architecture.generator_blocks)
     if table.lambda_before is not None:
         weights = respaced(weights, table.lambda_before, (table.lambda_low, table.lambda_high))
     return weights
