@@ -57,7 +57,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import constriction
 import numpy as np
@@ -213,19 +213,19 @@ class SymbolEncoder:
         table, or if the shapes differ.
         """
         s, t = _checked(self._tables, symbols, table)
-        where, runs = _runs(self._tables, t)
-        self._put_sorted(s[where], t[where], runs)
+        order = _order(self._tables, t)
+        self._put_sorted(s[order.where], order)
 
-    def _put_sorted(self, symbols: NDArray[np.int32], table: NDArray[np.uint16], runs: _Runs) -> None:
-        """Symbols with the tables of index ``table``, sorted by it; ``runs`` says where each table's are."""
-        support = self._tables.supports[table].astype(np.int32)
+    def _put_sorted(self, symbols: NDArray[np.int32], order: _Order) -> None:
+        """``symbols`` in this order already."""
+        support = order.support
         excess = np.zeros(0, np.int32)
         if len(self._tables.excess):
             beyond = np.abs(symbols) - support
             excess = beyond[beyond >= 0]
             symbols = np.clip(symbols, -support, support)
         numbers = symbols + support
-        for index, run in runs:
+        for index, run in order.runs:
             self._coder.encode(numbers[run], self._tables._model(index))
         if len(excess):
             self._coder.encode(excess, self._tables._model(_EXCESS))
@@ -268,19 +268,18 @@ class SymbolDecoder:
         Raises CorruptError if the bytes cannot be decoded, ValueError if there is no such table.
         """
         t = _checked_indices(self._tables, table)
-        where, runs = _runs(self._tables, t)
-        found = np.zeros(len(where), np.int32)
-        for index, run in runs:
+        order = _order(self._tables, t)
+        found = np.zeros(len(order.where), np.int32)
+        for index, run in order.runs:
             found[run] = self._next(index, run.stop - run.start)
-        support = self._tables.supports[t[where]].astype(np.int32)
-        found -= support
+        found -= order.support
         if len(self._tables.excess):
-            told = np.flatnonzero(np.abs(found) == support)
+            told = np.flatnonzero(np.abs(found) == order.support)
             if len(told):
                 found[told] += np.sign(found[told]) * self._next(_EXCESS, len(told))
-        self._again._put_sorted(found, t[where], runs)
+        self._again._put_sorted(found, order)
         symbols = np.zeros(len(t), np.int16)
-        symbols[where] = found
+        symbols[order.where] = found
         return symbols
 
     def _next(self, index: int, count: int) -> NDArray[np.int32]:
@@ -392,20 +391,27 @@ def _joined(tables: Sequence[NDArray[np.int32]]) -> SymbolTables:
     return SymbolTables(np.concatenate(tables), supports)
 
 
-_Runs = Sequence[tuple[int, slice]]
-"""Tables, and where the symbols of each stand among those that are coded."""
+class _Order(NamedTuple):
+    """In which order symbols are coded: those of tables that are not certain, sorted by table."""
+
+    where: NDArray[np.intp]
+    """The place of each among all that are given."""
+    support: NDArray[np.int32]
+    """Of the table of each."""
+    runs: Sequence[tuple[int, slice]]
+    """Each table that occurs, with its part of them."""
 
 
-def _runs(tables: SymbolTables, table: NDArray[np.uint16]) -> tuple[NDArray[np.intp], _Runs]:
-    """The places of the symbols that are coded, those of tables that are not certain, sorted by table; and
-    each of these tables, with its part of them."""
-    coded = np.flatnonzero(tables.supports[table])  # few of many
+def _order(tables: SymbolTables, table: NDArray[np.uint16]) -> _Order:
+    support = tables.supports[table]
+    coded = np.flatnonzero(support)  # few of many
     where = coded[np.argsort(table[coded], kind="stable")]
     sizes = np.bincount(table[coded], minlength=tables.n_tables)
     which = np.flatnonzero(sizes)
     ends = np.cumsum(sizes)[which]
     places = map(slice, (ends - sizes[which]).tolist(), ends.tolist())
-    return where, list(zip(which.tolist(), places, strict=True))
+    runs = list(zip(which.tolist(), places, strict=True))
+    return _Order(where, support[where].astype(np.int32), runs)
 
 
 def _checked_indices(tables: SymbolTables, table: ArrayLike) -> NDArray[np.uint16]:

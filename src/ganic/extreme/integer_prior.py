@@ -141,7 +141,7 @@ class Layer:
         """The layer followed by rectification to 0..255.  ``offset``: of every position, where the layer has
         several."""
         scaled = self.rescale(self.accumulate(x), offset=offset)
-        return _in_bytes(scaled, ACTIVATION_MAX)
+        return _clipped(scaled, ACTIVATION_MAX)
 
 
 class ContextLayer(Layer):
@@ -191,7 +191,7 @@ def _sums(x: Integers, matrix: ExactMatrix, zero: int) -> Float32:
     return sums.reshape(height, width, sums.shape[1])
 
 
-def _in_bytes(scaled: torch.Tensor, most: int) -> Bytes:
+def _clipped(scaled: torch.Tensor, most: int) -> Bytes:
     """floor, clipped to 0..``most``. Overwrites its input."""
     # What is not negative is rounded down by the conversion.
     numbers: Bytes = scaled.clamp_(0, most).to(torch.uint8).numpy()
@@ -295,7 +295,7 @@ class IntegerPrior:
         scales = slice(self.latent + channels.start, self.latent + channels.stop)
         mean, index = (head.rescale(head.matrix(c)(x), c) for c in (channels, scales))
         means: Int32 = mean.floor_().clamp_(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32).numpy()
-        return means, _in_bytes(index, self.scales - 1)
+        return means, _clipped(index, self.scales - 1)
 
     def _quantise(self, value: Float32, mean: Int32, index: Index, price: float = 0.0) -> Int16:
         """The nearest symbol that the table can code, or its neighbour towards 0 where the bits that it saves
