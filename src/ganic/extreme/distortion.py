@@ -23,8 +23,6 @@ Weight = Annotated[float, Field(ge=0)]
 
 SQUARES = frozenset({"mse", "shading", "colour", "smooth"})
 """Terms that are squared errors of pixels."""
-TERMS = ("mse", "shading", "colour", "smooth", "structure", "excess", "perceptual", "texture")
-"""All terms, by the names of their weights."""
 CALM = 4 / 255
 """Standard deviation of an 8x8 block that counts half as much as a constant one in the term ``smooth``."""
 PERIOD = max(PERIODS)
@@ -50,6 +48,10 @@ class DistortionWeights(Table):
     perceptual: Weight = 1.0  # of the SqueezeNet perceptual distance
     texture: Weight = 1.0  # of differences of local means and deviations of features (Wasserstein distortion)
     featured: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a batch whose features are compared
+
+
+TERMS = tuple(name for name in DistortionWeights.model_fields if name != "featured")
+"""All terms, by the names of their weights."""
 
 
 class Distortion:

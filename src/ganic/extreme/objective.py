@@ -232,12 +232,11 @@ class GenerativeCompression:
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         y = out.picture.float()
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
-        terms = {
-            name: (self._weight_of(name, batch, quality)[: len(d)] * d).mean()
-            for name, d in self.distortion(x, y).items()
-        }
+        weight = self._weight(batch, quality)
+        weights = self._weights(batch, weight * self._trade_off(quality) * 255**2 / self.settings.mse)
+        terms = {name: (weights[name][: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
         stats["psnr"] = (-10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))).mean()
-        terms["rate"] = (self._weight(batch, quality) * bpp).mean()
+        terms["rate"] = (weight * bpp).mean()
         terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
         return torch.stack(list(terms.values())).sum(), stats | terms
 
@@ -249,18 +248,18 @@ class GenerativeCompression:
         weight: Tensor = batch["weight"] * _scarcity(batch)
         return weight
 
-    def _weight_of(self, term: str, batch: Batch, quality: Tensor) -> Tensor:
-        """Of one term of d of each picture, against its bits [n]."""
-        weight = self._weight(batch, quality)
-        worth = self._trade_off(quality) * 255**2 / self.settings.mse
+    def _weights(self, batch: Batch, squares: Tensor) -> dict[str, Tensor]:
+        """Of each term of d of each picture [n], where squared errors weigh ``squares``."""
         if self.asking is None:
-            return weight * worth
+            return dict.fromkeys(TERMS, squares)
         # lambda makes errors of pixels count in parts of themselves, as PSNR does; all else is comparable
         # from picture to picture as it is, but for what `balance` and `slopes` say.
-        square = term in SQUARES
-        slope = self.settings.slopes.get(term, 0.0 if square else -self.settings.balance)
-        base = weight * worth if square else batch["weight"]
-        return base * _scarcity(batch) ** -slope
+        others, scarcity = batch["weight"], _scarcity(batch)
+        slopes = {term: 0.0 if term in SQUARES else -self.settings.balance for term in TERMS}
+        return {
+            term: (squares if term in SQUARES else others) * scarcity**-slope
+            for term, slope in (slopes | self.settings.slopes).items()
+        }
 
     def _prior_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H, and the error that the means leave in the latent; E is fixed."""
