@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
-from ganic.extreme.growing import channels, deepened, grown, told
+from ganic.extreme.growing import channels, deepened, depths, grown, told
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
@@ -165,3 +165,8 @@ def test_a_generator_with_more_blocks_begins_as_it_was(small_architecture: Archi
     again = deepened(weights, widths, blocks)
     assert all(torch.equal(again[name], more[name]) for name in added)
     assert deepened(more, widths, blocks).keys() == more.keys()
+    # Damage is not mended: what is missing before the last block of a stage stays missing.
+    assert depths(weights) == (1, 1, 0, 0) and depths(more) == blocks and depths({}) == ()
+    missing = "codec.generator.stages.2.blocks.1.first.weight"
+    damaged = {name: value for name, value in more.items() if name != missing}
+    assert deepened(damaged, widths, blocks).keys() == damaged.keys()

@@ -18,17 +18,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganic.errors import TrainingError
 from ganic.extreme import lapped
-from ganic.extreme.compact import SLOPE
+from ganic.extreme.compact import ResidualBlock
 from ganic.extreme.conditioning import ANCHORS
 from ganic.extreme.prior import GROUPS, SCALE_UNIT
 from ganic.extreme.symbol_costs import SCALE_STEP
 from ganic.separable import Band
 
 GAIN = "codec.gain.anchors"
+STAGES = "codec.generator.stages."
 READERS = ("codec.generator.enter.weight", "codec.prior.hyper_encoder.layers.0.weight", "glance.weight")
 """Convolutions that see the whole latent; at first they do not look at what is added."""
 
@@ -55,18 +56,26 @@ def deepened(
     added is the same every time.
     """
     made = dict(weights)
-    random = torch.Generator().manual_seed(0)
-    for level, (width, count) in enumerate(zip(widths, blocks, strict=False)):
-        for number in range(count):
-            block = f"codec.generator.stages.{level}.blocks.{number}"
-            if f"{block}.first.weight" in weights:
-                continue
-            deviation = math.sqrt(2 / (1 + SLOPE**2) / (9 * width))  # He's, as all others began with
-            made[f"{block}.first.weight"] = deviation * torch.randn(width, width, 3, 3, generator=random)
-            made[f"{block}.second.weight"] = torch.zeros(width, width, 3, 3)
-            for half in ("first", "second"):
-                made[f"{block}.{half}.bias"] = torch.zeros(width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for level, (before, wanted, width) in enumerate(zip(depths(weights), blocks, widths, strict=False)):
+            for number in range(before, wanted):
+                block = ResidualBlock(width)
+                nn.init.zeros_(block.second.weight)
+                for name, value in block.state_dict().items():
+                    made[f"{STAGES}{level}.blocks.{number}.{name}"] = value
     return made
+
+
+def depths(weights: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """How many residual blocks each stage of the generator has; () where there is none."""
+    found: dict[int, int] = {}
+    for name in weights:
+        if name.startswith(STAGES):
+            level, part, *rest = name.removeprefix(STAGES).split(".")
+            blocks = int(rest[0]) + 1 if part == "blocks" else 0
+            found[int(level)] = max(found.get(int(level), 0), blocks)
+    return tuple(found[level] for level in sorted(found))
 
 
 def channels(weights: Mapping[str, Tensor]) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ganic.errors import RecipeError
-from ganic.extreme.growing import channels, deepened, grown, told
+from ganic.extreme.growing import channels, deepened, depths, grown, told
 from ganic.extreme.objective import CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
@@ -83,7 +83,9 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]
         weights = grown(weights, table.architecture.latent)
     if table.architecture.conditioned:
         weights = told(weights, table.architecture.encoder_widths)
-    weights = deepened(weights, table.architecture.generator_widths, table.architecture.generator_blocks)
+    blocks = table.architecture.generator_blocks
+    if any(before < wanted for before, wanted in zip(depths(weights), blocks, strict=False)):
+        weights = deepened(weights, table.architecture.generator_widths, blocks)
     if table.lambda_before is not None:
         weights = respaced(weights, table.lambda_before, (table.lambda_low, table.lambda_high))
     return weights
