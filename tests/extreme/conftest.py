@@ -7,8 +7,9 @@ import torch
 
 from ganic import models
 from ganic.extreme.codec import Codec
-from ganic.extreme.export import model_tensors
+from ganic.extreme.export import model_tensors, shade_tensors
 from ganic.extreme.model import Architecture, CompactModel
+from ganic.extreme.shades import Shades
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny.safetensors"
 
@@ -60,6 +61,48 @@ def conditioned(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     for affine in model.encoder.affines:
         torch.nn.init.normal_(affine.bias.anchors, std=0.02)  # type: ignore[union-attr]
     return saved(model, UNTRAINED, tmp_path_factory.mktemp("models") / "conditioned.safetensors")
+
+
+STEPS = 2.4, 0.6
+
+
+def with_shades(model: CompactModel, architecture: Architecture, path: Path) -> Codec:
+    """A codec of a model's file that has shades, of a generator that draws its linear path's picture."""
+    shades = Shades(architecture.latent)
+    shades.afar.look_at(model.generator.linear)
+    torch.nn.init.constant_(shades.index.anchors, 0.4)
+    config = architecture.config() | {"afar": {"latent": architecture.latent}, "shade_steps": list(STEPS)}
+    models.save(path, path.stem, "extreme", config, model_tensors(model) | shade_tensors(shades))
+    return Codec.load(path, precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def linear() -> CompactModel:
+    """An untrained model: a lapped transform."""
+    torch.manual_seed(7)
+    model = CompactModel(UNTRAINED)
+    torch.nn.init.zeros_(model.generator.out.weight)
+    torch.nn.init.zeros_(model.encoder.out.weight)
+    return model
+
+
+@pytest.fixture(scope="session")
+def plain(linear: CompactModel, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    return saved(linear, UNTRAINED, tmp_path_factory.mktemp("models") / "plain.safetensors")
+
+
+@pytest.fixture(scope="session")
+def shaded(linear: CompactModel, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """The same with shades."""
+    return with_shades(linear, UNTRAINED, tmp_path_factory.mktemp("models") / "shaded.safetensors")
+
+
+@pytest.fixture(scope="session")
+def shaded_selective(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    torch.manual_seed(8)
+    architecture = UNTRAINED.model_copy(update={"classes": CLASSES})
+    path = tmp_path_factory.mktemp("models") / "shaded-selective.safetensors"
+    return with_shades(CompactModel(architecture), architecture, path)
 
 
 @pytest.fixture(scope="session")

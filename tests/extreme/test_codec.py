@@ -308,6 +308,25 @@ def test_models_that_are_not_whole(drop: str, config: dict[str, Any]) -> None:
         broken.decode(broken.encode(photo(32, 32), quality=0.5))
 
 
+@pytest.mark.parametrize(
+    ("drop", "config"),
+    [
+        ("afar.enter.weight", {}),
+        ("", {"shade_steps": None}),
+        ("", {"shade_steps": [1.0]}),
+        ("", {"shade_steps": [0.0, 1.0]}),
+        ("", {"shade_steps": [2.0, float("inf")]}),
+        ("", {"afar": {"latent": 8}}),
+    ],
+)
+def test_shades_that_are_not_whole(shaded: Codec, drop: str, config: dict[str, Any]) -> None:
+    model = models.load(shaded._path)
+    tensors = {name: value for name, value in model.tensors.items() if name != drop}
+    with pytest.raises(ModelFormatError):
+        broken = Codec(dataclasses.replace(model, tensors=tensors, config=model.config | config))
+        broken.decode(broken.encode(photo(32, 32), quality=0.5))
+
+
 def test_fidelity_needs_a_second_generator(codec: Codec) -> None:
     data = codec.encode(photo(32, 32), quality=0.5)
     with pytest.raises(UsageError, match="fidelity"):

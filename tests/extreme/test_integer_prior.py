@@ -132,7 +132,13 @@ def test_a_missing_tensor_is_named(name: str) -> None:
         Layer(tensors, "l")
 
 
-def trained(seed: int = 0, price: float = 0.0) -> tuple[Prior, IntegerPrior]:
+def integers(prior: Prior) -> dict[str, NDArray[Any]]:
+    """A prior's tensors in a model file, with tables."""
+    tensors = {name: value.numpy() for name, value in prior.integers().items()}
+    return tensors | {f"tables.{part}": getattr(TABLES, part) for part in ("counts", "supports", "excess")}
+
+
+def trained(seed: int = 0, price: float = 0.0, *, shades: bool = False) -> tuple[Prior, IntegerPrior]:
     """A small prior with random weights, as it trains and as it runs."""
     torch.manual_seed(seed)
     prior = Prior(LATENT, HYPER, features=12, hidden=20, context=8, price=price)
@@ -140,8 +146,9 @@ def trained(seed: int = 0, price: float = 0.0) -> tuple[Prior, IntegerPrior]:
         prior.hyper_mean.anchors.normal_()
         prior.hyper_index.anchors.add_(torch.randn_like(prior.hyper_index.anchors) * 0.1)
         prior.hyper_decoder.quality.anchors.normal_(std=0.3)
-    tensors = {name: value.numpy() for name, value in prior.integers().items()}
-    tensors |= {f"tables.{part}": getattr(TABLES, part) for part in ("counts", "supports", "excess")}
+    tensors = integers(prior)
+    if shades:
+        tensors["shade_index"] = np.arange(64 * 3, dtype=np.uint8).reshape(64, 3) % 40 + 10
     return prior, IntegerPrior(tensors, price)
 
 
@@ -186,6 +193,37 @@ def test_what_is_written_is_read(shape: tuple[int, int], quality: int) -> None:
         shape[0] * shape[1] * LATENT + HYPER * -(-shape[0] // 4) * -(-shape[1] // 4)
     )
     assert len(data) * 8 - prior.bits(written) < 16
+
+
+def test_shades_are_coded_after_the_latent() -> None:
+    plain, shaded = trained()[1], trained(shades=True)[1]
+    levels = np.zeros((5, 9), np.int64)
+    levels[:, 4:] = 40
+    coded = np.ones((5, 9), bool)
+    coded[:4, :4] = False
+    area = Plan.of(levels, coded).at(150)
+    latent, hyper = example(5, 9)
+    values = np.random.default_rng(3).normal(0, 2, (3, 2, 3)).astype(np.float32)
+    values[1, 1, 2] = 300.4  # beyond its table
+    before = plain.quantise(latent, hyper, area)
+    written = shaded.with_shades(shaded.quantise(latent, hyper, area), values, area, 0.0)
+    assert written.symbols[:-1] and all(map(np.array_equal, written.symbols[:-1], before.symbols))
+    expected = np.rint(values)
+    expected[:, 0, 0] = 0
+    assert written.shades is not None and (written.shades == expected).all()
+    # Five cells, colour by colour; only that below the one without symbols has the higher quality's table.
+    bands = np.array([110, 110, 150, 110, 110]) // 4
+    assert written.indices[-1].tolist() == shaded.shade_index[bands].T.ravel().tolist()  # type: ignore[index]
+    read = shaded.read(shaded.write(written), area)
+    assert read.canonical() == written.canonical() and read.shades is not None
+    assert (read.shades == written.shades).all() and (read.latent == before.latent).all()
+
+
+@pytest.mark.parametrize("table", [np.zeros((64, 2), np.uint8), np.full((64, 3), 200, np.uint8)])
+def test_tables_of_shades_that_do_not_fit_are_refused(table: NDArray[np.uint8]) -> None:
+    tensors = integers(Prior(LATENT, HYPER, features=12, hidden=20, context=8)) | {"shade_index": table}
+    with pytest.raises(ModelFormatError, match="do not belong together"):
+        IntegerPrior(tensors)
 
 
 @pytest.mark.parametrize("excess", [True, False])

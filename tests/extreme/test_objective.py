@@ -29,6 +29,8 @@ from ganic.extreme.objective import (
     trade_off,
 )
 from ganic.extreme.recipe import build, check, table_of
+from ganic.extreme.shades import PRICE, far_kernel, fitted, from_rgb, step_of
+from ganic.extreme.symbol_costs import nearest_symbols, symbol_bits
 from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
 from ganic.metrics.pixels import Pixels
@@ -420,6 +422,59 @@ def test_the_prior_stage_moves_the_entropy_model_alone(objective: Make) -> None:
     assert loss.item() == pytest.approx(float(stats["rate"].detach() + stats["latent"].detach()), rel=1e-6)
     moved = {id(p) for p in game.codec.parameters() if p.grad is not None}
     assert moved == prior == set(map(id, game.parameters("prior")))
+
+
+def test_the_shades_stage_moves_shades_alone(objective: Make) -> None:
+    game = objective(stage="shades")
+    assert list(game.networks) == ["codec", "shades"] and game.players(0) == ("shades",)
+    assert game.ema_of == ("codec", "shades")
+    loss, stats = game.loss("shades", {"image": pictures()}, 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(float(stats["afar"].detach() + stats["rate"].detach()), rel=1e-6)
+    assert all(p.grad is None for p in game.codec.parameters())
+    moved = {id(p) for p in game.shades.parameters() if p.grad is not None}
+    assert moved == set(map(id, game.parameters("shades")))
+    assert torch.equal(game.shades.afar.kernel, far_kernel(game.codec.generator.linear))
+
+
+def test_shades_that_know_the_picture_have_no_error(objective: Make) -> None:
+    """Where G draws its linear path's picture; and what is missing then is told in bits, by hand."""
+    game = objective(stage="shades", shades=(8.0, 2.0))
+    torch.nn.init.zeros_(game.codec.generator.out.weight)
+    x = pictures()
+    torch.manual_seed(4)
+    quality = torch.rand(len(x)) * 255
+    with torch.no_grad():
+        y = game.codec(x, quality).picture
+        torch.manual_seed(4)
+        _, stats = game.loss("shades", {"image": x}, 0)
+        missing = fitted(from_rgb(F.avg_pool2d(x - y, 16)))
+        values = missing / torch.stack([step_of(q, (8.0, 2.0)) for q in quality])[:, :, None, None]
+        index = torch.round(64 * game.shades.index(quality)).expand_as(values)
+        bits = symbol_bits(nearest_symbols(values, index, PRICE), index).sum((1, 2, 3))
+        expected = (game.importance(quality) * bits).mean() / (x.shape[2] * x.shape[3])
+    assert stats["afar"].item() < 1e-4
+    assert stats["rate"].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_errors_of_shades_are_measured_as_white_noise(objective: Make) -> None:
+    """A constant error e counts (1 + 4 + 16) e**2 of what there is to mend; a fine one, e**2."""
+    game = objective(stage="shades")
+    torch.nn.init.zeros_(game.codec.generator.out.weight)
+    x = pictures()
+
+    def error(bias: float) -> float:
+        torch.nn.init.constant_(game.shades.afar.out.bias, bias)  # type: ignore[arg-type]
+        torch.manual_seed(4)
+        with torch.no_grad():
+            return float(game.loss("shades", {"image": x}, 0)[1]["afar"])
+
+    torch.manual_seed(4)
+    quality = torch.rand(len(x)) * 255
+    with torch.no_grad():
+        missing = F.avg_pool2d(x - game.codec(x, quality).picture, 64).square().mean((1, 2, 3)) * 255**2
+    expected = (21 * 3**2 * 0.5**2 / (missing + 0.3)).mean().item()
+    assert error(0.5) == pytest.approx(expected, rel=1e-3)  # three halves of a grey level
 
 
 def test_what_a_squared_step_of_the_latent_is_worth(objective: Make) -> None:

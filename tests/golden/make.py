@@ -2,7 +2,8 @@
 
     python tests/golden/make.py
 
-Beside every file lies its model, ``tiny.safetensors``; that in ``beyond`` codes symbols beyond their tables.
+Beside every file lies its model, ``tiny.safetensors``; that in ``beyond`` codes symbols beyond their tables,
+that in ``shaded`` has shades too.
 
 ``expected.json`` holds, for every file, digests of the symbols and of the latent that every later version
 must decode, and the mean colour of its four quarters, which must stay within a grey level.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -24,16 +26,33 @@ from ganic import models
 from ganic.bitstream import unpack
 from ganic.entropy import excess_counts
 from ganic.extreme.codec import Codec
+from ganic.extreme.compact import LATENT_SCALE
+from ganic.extreme.export import shade_tensors
+from ganic.extreme.lapped import Synthesis
+from ganic.extreme.shades import Shades
 from ganic.regions import Regions
 
 HERE = Path(__file__).parent
 
 
-def model() -> None:
-    """The model in ``beyond``: the other one, with counts of the excess."""
+def make_models() -> None:
+    """Those in ``beyond`` and ``shaded``, unless they are there: the other one with counts of the excess, and
+    with shades, which know no more of the generator than its linear path."""
     file = models.load(HERE / "tiny.safetensors")
     tensors = file.tensors | {"prior.tables.excess": excess_counts()}
-    models.save(HERE / "beyond" / "tiny.safetensors", file.name, file.system, file.config, tensors)
+    if not (HERE / "beyond" / "tiny.safetensors").exists():
+        models.save(HERE / "beyond" / "tiny.safetensors", file.name, file.system, file.config, tensors)
+    if not (HERE / "shaded" / "tiny.safetensors").exists():
+        synthesis = Synthesis(16, LATENT_SCALE, file.config["generator"].get("taper", 0))
+        kernel = torch.from_numpy(file.tensors["generator.linear.conv.weight"]).float()
+        synthesis.load_state_dict({"conv.weight": kernel})
+        torch.manual_seed(0)
+        shades = Shades(16)
+        shades.afar.look_at(synthesis)
+        torch.nn.init.constant_(shades.index.anchors, 0.4)
+        config = file.config | {"afar": {"latent": 16}, "shade_steps": [2.4, 0.6]}
+        tensors |= shade_tensors(shades)
+        models.save(HERE / "shaded" / "tiny.safetensors", file.name, file.system, config, tensors)
 
 
 def _water() -> Image.Image:
@@ -71,6 +90,8 @@ def pictures() -> dict[str, tuple[Image.Image, dict[str, Any]]]:
         "two-tiles": (photo.resize((2100, 37)), {"quality": 0.4}),
         "uneven": (small, {"quality": 0.6, "regions": Regions(_importance(192, 192))}),
         "beyond/water": (_water(), {"quality": 1.0}),
+        "shaded/photo": (photo.resize((300, 200)), {"quality": 0.2}),
+        "shaded/two-tiles": (photo.resize((40, 2090)), {"quality": 0.6}),
     }
 
 
@@ -100,8 +121,7 @@ def facts(codec: Codec, data: bytes) -> dict[str, object]:
 
 
 def main() -> None:
-    if not (HERE / "beyond" / "tiny.safetensors").exists():
-        model()
+    make_models()
     path = HERE / "expected.json"
     expected = json.loads(path.read_text()) if path.exists() else {}
     for name, (picture, arguments) in pictures().items():

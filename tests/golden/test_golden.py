@@ -37,6 +37,15 @@ def test_every_golden_file_has_its_facts() -> None:
 def test_the_tiny_models_are_those_the_files_were_made_with() -> None:
     assert codec("uneven").model_id.hex() == "6e1ffd4cb7a9"
     assert codec("beyond/water").model_id.hex() == "4061810422bd"
+    assert codec("shaded/photo").model_id.hex() == "f2a29ccab031"
+
+
+def test_golden_files_have_shades() -> None:
+    for name, cells in (("shaded/photo", [(3, 4, 5)]), ("shaded/two-tiles", [(3, 16, 1), (3, 17, 1)])):
+        tiles = codec(name).symbols((HERE / f"{name}.ganic").read_bytes())
+        shades = [tile.shades for tile in tiles if tile.shades is not None]
+        assert [part.shape for part in shades] == cells
+        assert all(np.abs(part).max() > 1 for part in shades)
 
 
 def test_a_golden_file_goes_beyond_its_tables() -> None:

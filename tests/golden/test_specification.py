@@ -92,6 +92,9 @@ def decode_tile(
         listed.append(symbols)
         latent[where] = means[where] + 16 * symbols
         known[where] = np.clip((latent[where] + 2) // 4, -255, 255)
+    if "shade_index" in tensors:
+        which = np.broadcast_to(tensors["shade_index"][band][:, None, None], (3, *grid))
+        listed.append(decoder.get(which.ravel()).astype(np.int64))
     decoder.finish()
     return latent, listed
 

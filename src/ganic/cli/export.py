@@ -25,10 +25,21 @@ if TYPE_CHECKING:
     help="Codecs: a run that trained a second generator, for distortion alone, on the same encoder, or a "
     "model that has one.",
 )
+@click.option(
+    "--shades",
+    metavar="RUN_DIR|MODEL",
+    help="Codecs: a run that trained shades on the same encoder and generator, or a model that has them.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @options.debug_option
 def command(
-    run_dir: str, output: str | None, name: str | None, card: str | None, fidelity: str | None, force: bool
+    run_dir: str,
+    output: str | None,
+    name: str | None,
+    card: str | None,
+    fidelity: str | None,
+    shades: str | None,
+    force: bool,
 ) -> None:
     """Make a model file from the averaged weights of a training run's last checkpoint.
 
@@ -39,23 +50,27 @@ def command(
     jobs.check_target(jobs.Job(run_dir, target), force)
     jobs.make_folder(target)
     text = Path(card).read_text(encoding="utf-8") if card else ""
-    model = _export(Path(run_dir), Path(target), name, text, fidelity)
+    beside = {"--fidelity": fidelity, "--shades": shades}
+    model = _export(Path(run_dir), Path(target), name, text, beside)
     click.echo(f"{model.path}: {model.name} ({model.model_id.hex()}), {model.file_bytes:,} bytes", err=True)
 
 
-def _export(run_dir: Path, target: Path, name: str, card: str, fidelity: str | None) -> ModelInfo:
+def _export(run_dir: Path, target: Path, name: str, card: str, beside: dict[str, str | None]) -> ModelInfo:
+    """``beside``: by its option, what a codec gets of other runs."""
     try:
         from ganic.training.run_log import run_recipe
     except ModuleNotFoundError as error:
         raise UsageError(f"export: {error.name} is not installed; pip install 'ganic[train]'") from error
 
     system = run_recipe(run_dir).system
-    if fidelity is not None and system != "extreme":
-        raise UsageError("--fidelity: only models of the generative codec have a second generator")
+    for option, source in beside.items():
+        if source is not None and system != "extreme":
+            raise UsageError(f"{option}: only models of the generative codec have that; leave it out")
     if system == "extreme":
         from ganic.extreme.export import export_run
 
-        return export_run(run_dir, target, name, card=card, fidelity=fidelity)
+        fidelity, shades = beside["--fidelity"], beside["--shades"]
+        return export_run(run_dir, target, name, card=card, fidelity=fidelity, shades=shades)
     if system == "jpeg":
         from ganic.jpeg.export import export_run as export_jpeg
 

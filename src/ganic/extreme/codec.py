@@ -37,13 +37,14 @@ from ganic.extreme import eight_bit
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
-from ganic.extreme.integer_prior import IntegerPrior, Quantised
+from ganic.extreme.integer_prior import COLOURS, GRID, IntegerPrior, Quantised
 from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
 from ganic.extreme.rate_search import TOLERANCE, expected_index, largest_within
 from ganic.extreme.selection import check_labels, conditions_of, labels_for
+from ganic.extreme.shades import CELL, PRICE, Afar, Steps, in_steps, offsets
 from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
-from ganic.extreme.windowed import analyse, synthesise
+from ganic.extreme.windowed import analyse, block_means, look_from_afar, synthesise
 from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.regions import Regions
 from ganic.tensor_names import below
@@ -92,6 +93,11 @@ class _View:
         self._told = 0
         self._latent: npt.NDArray[np.float32] | None = None
 
+    @cached_property
+    def means(self) -> npt.NDArray[np.float32]:
+        """Of the pixels of every latent position [rows, columns, 3], in [0, 1]."""
+        return block_means(self._picture)
+
     def latent(self, plan: Plan, index: int) -> npt.NDArray[np.float32]:
         """The latent [rows, columns, channels] for a file of this quality index."""
         if self._latent is None or (self._encoder.conditioned and abs(index - self._told) > NEAR):
@@ -137,6 +143,12 @@ class Codec:
             ).numpy()
             prior = {name: value.numpy() for name, value in self._part("prior").items()}
             self.prior = IntegerPrior(prior, config.get("bit_price", 0.0))
+            self._shade_steps: Steps | None = None
+            if self.prior.shade_index is not None:
+                low, high = map(float, config["shade_steps"])
+                if not (0 < low <= 256 and 0 < high <= 256):
+                    raise ValueError(f"shade_steps {low}, {high}")
+                self._shade_steps = low, high
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise self._incomplete(error) from error
 
@@ -196,7 +208,7 @@ class Codec:
 
         def code(index: int, plan: Plan = plan, price: float | None = None) -> bytes:
             area = {} if plan.is_uniform else {"AREA": plan.pack()}
-            coded = self._code(view.latent(plan, index), plan, index, price)
+            coded = self._code(view, plan, index, price)
             return self._pack(picture, coded, metadata | area | scene)
 
         def thriftier(step: int) -> bytes:
@@ -285,6 +297,12 @@ class Codec:
         with torch.inference_mode(False):
             return self._network(HyperEncoder, "hyper_encoder")
 
+    @cached_property
+    def _afar(self) -> Afar:
+        """Of a model with shades: what G's pictures are like from afar."""
+        with torch.inference_mode(False):
+            return self._network(Afar, "afar")
+
     def _network(self, kind: Callable[..., Network], name: str, fidelity: float = 0.0) -> Network:
         """One of the model's networks, as float32 on the CPU.  Raises ModelFormatError."""
         state = self._part(name)
@@ -311,9 +329,9 @@ class Codec:
     def _part(self, name: str) -> dict[str, Tensor]:
         return below(self._tensors, f"{name}.")
 
-    def _code(self, latent: npt.NDArray[np.float32], plan: Plan, quality: int, price: float | None) -> _Coded:
+    def _code(self, view: _View, plan: Plan, quality: int, price: float | None) -> _Coded:
         """Choose every tile's symbols at one quality index; ``price`` of a bit, in place of the model's."""
-        area = plan.at(quality)
+        area, latent = plan.at(quality), view.latent(plan, quality)
         streams, symbols = [], []
         for tile in tiles(*area.shape):
             part = area.tile(tile)
@@ -324,9 +342,30 @@ class Codec:
                 self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
             )
             chosen = self.prior.quantise(gained, hyper, part, price)
+            if self._shade_steps is not None:
+                chosen = self._with_shades(chosen, view, latent, area, tile, price)
             streams.append(self.prior.write(chosen))
             symbols.append(chosen.canonical())
         return _Coded(quality, tuple(streams), tuple(symbols))
+
+    def _with_shades(
+        self,
+        chosen: Quantised,
+        view: _View,
+        latent: npt.NDArray[np.float32],
+        area: Allocation,
+        tile: Tile,
+        price: float | None,
+    ) -> Quantised:
+        """Choose a tile's shades: what its picture lacks that G draws of the symbols that are ``chosen``."""
+        assert self._shade_steps is not None
+        part = area.tile(tile)
+        shown = chosen.latent.astype(np.float32) / (GRID * self._gains[part.quality])
+        seen = look_from_afar(self._afar, latent, shown, area.quality, tile)
+        missing = view.means[tile.top : tile.bottom, tile.left : tile.right] - seen
+        missing *= part.coded[:, :, None]
+        values = in_steps(missing, part.coarse().quality, self._shade_steps)
+        return self.prior.with_shades(chosen, values, part, max(price or 0.0, PRICE))
 
     def _pack(self, picture: images.Picture, coded: _Coded, beside: dict[str, bytes]) -> bytes:
         streams = list(coded.streams)
@@ -381,16 +420,25 @@ class Codec:
         area = self._area(container)
         generator = self._generator(fidelity)
         latent = np.empty((*area.shape, self.prior.latent), dtype=np.int16)
+        cells = area.coarse().quality
+        shades = np.zeros((COLOURS, *cells.shape), dtype=np.int16)
 
         def place(tile: Tile, value: Quantised) -> None:
             latent[tile.top : tile.bottom, tile.left : tile.right] = value.latent
+            if value.shades is not None:
+                top, left = tile.top // CELL, tile.left // CELL
+                _, height, width = value.shades.shape
+                shades[:, top : top + height, left : left + width] = value.shades
 
         conditions = None
         if "LABL" in container.boxes:
             conditions = conditions_of(container, len(self.classes), area)
         self._read(container, area, place)
         canvas = images.Canvas(container.width, container.height)
-        synthesise(generator, latent, self._gains, area, canvas, conditions)
+        added = None
+        if self._shade_steps is not None:
+            added = offsets(torch.from_numpy(shades), torch.from_numpy(cells), self._shade_steps)
+        synthesise(generator, latent, self._gains, area, canvas, conditions, added)
         return boxes.onto_canvas(canvas, container.boxes, container.width, container.height)
 
     def _unpack(self, data: bytes) -> bitstream.Container:

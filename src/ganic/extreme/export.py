@@ -20,6 +20,7 @@ from ganic.extreme.objective import CompactSettings
 from ganic.extreme.prior import Prior
 from ganic.extreme.published_objective import PublishedSettings
 from ganic.extreme.recipe import table_of
+from ganic.extreme.shades import Shades, Steps
 from ganic.extreme.symbol_costs import symbol_tables
 from ganic.tensor_names import below, halves
 from ganic.training import checkpoint
@@ -27,21 +28,29 @@ from ganic.training.run_log import run_recipe
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+SHADE_INDEX = "prior.shade_index"
+
 OPPONENTS = ("discriminator", "glance")
 """Networks that no codec needs: who trains a model on goes on against the discriminator that it had."""
 
 
 def export_run(
-    run_dir: Path, output: Path, name: str, *, card: str = "", fidelity: str | None = None
+    run_dir: Path,
+    output: Path,
+    name: str,
+    *,
+    card: str = "",
+    fidelity: str | None = None,
+    shades: str | None = None,
 ) -> models.ModelInfo:
     """Write the averaged weights of a run's newest checkpoint, and its discriminator, as a model file.
 
     ``fidelity`` is another run, or a model that has such a generator, that trained a generator for the same
     encoder and entropy model, for distortion alone: it goes along and decodes the same files at ``fidelity``
-    1.
+    1.  ``shades`` is a run that trained them for the same codec, or a model that has them.
 
     Raises:
-        TrainingError: there is no checkpoint, the run did not train the compact networks, or the two encoders
+        TrainingError: there is no checkpoint, the run did not train the compact networks, or the encoders
             differ.
         ModelError: there is no such model.
         OutputError: the file cannot be written.
@@ -54,17 +63,27 @@ def export_run(
     model = CompactModel(architecture)
     weights = checkpoint.weights(run_dir)
     model.load_state_dict(below(weights, "codec."))
-    generator = None
+    own = model.encoder.state_dict()["out.weight"].half()
+
+    def check(source: str, encoder: Mapping[str, Tensor]) -> None:
+        if not torch.equal(encoder["out.weight"].half(), own):
+            raise TrainingError(f"{source}: has another encoder than {run_dir}; start both from one run")
+
+    generator, config = None, architecture.config()
     if fidelity is not None:
         encoder, generator = _for_distortion(fidelity)
-        if not torch.equal(encoder["out.weight"].half(), model.encoder.state_dict()["out.weight"].half()):
-            raise TrainingError(f"{fidelity}: has another encoder than {run_dir}; start both from one run")
+        check(fidelity, encoder)
     tensors = model_tensors(model, distortion_generator=generator)
     tensors |= _ranges(model, generator, len(architecture.classes))
     if isinstance(table, CompactSettings):
         for opponent in OPPONENTS:
             tensors |= halves(below(weights, f"{opponent}."), opponent)
-    return models.save(output, name, "extreme", architecture.config(), tensors, card=card)
+    if shades is not None:
+        encoder, made, steps = _shades_of(shades)
+        check(shades, encoder)
+        tensors |= made
+        config |= {"afar": {"latent": architecture.latent}, "shade_steps": list(steps)}
+    return models.save(output, name, "extreme", config, tensors, card=card)
 
 
 def model_tensors(model: CompactModel, *, distortion_generator: Mapping[str, Tensor] | None = None) -> Arrays:
@@ -114,6 +133,33 @@ def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return below(tensors, "encoder."), generator
 
 
+def shade_tensors(shades: Shades) -> Arrays:
+    """Of a model file with shades: beside them its ``config`` has entries ``afar`` and ``shade_steps``."""
+    return halves(shades.afar.state_dict(), "afar") | {SHADE_INDEX: shades.integers().cpu().numpy()}
+
+
+def _shades_of(source: str) -> tuple[dict[str, Tensor], Arrays, Steps]:
+    """An encoder, and the shades that go with it; of a run or of a model."""
+    if checkpoint.means_run(Path(source)):
+        weights, recipe = checkpoint.weights(Path(source)), run_recipe(Path(source))
+        found = below(weights, "shades.")
+        if not found:
+            raise TrainingError(f"{source}: this run trained no shades; give one of photo_shades.toml's kind")
+        table = recipe.objective_as(CompactSettings)
+        shades = Shades(table.architecture.latent)
+        shades.load_state_dict(found)
+        return below(weights, "codec.encoder."), shade_tensors(shades), table.shades
+    file = models.load(source)
+    if SHADE_INDEX not in file.tensors:
+        raise TrainingError(
+            f"{file.path}: has no shades; give a run that trained them, or leave --shades out"
+        )
+    encoder = {name: torch.from_numpy(value) for name, value in below(file.tensors, "encoder.").items()}
+    made = {name: v for name, v in file.tensors.items() if name == SHADE_INDEX or name.startswith("afar.")}
+    low, high = file.config["shade_steps"]
+    return encoder, made, (low, high)
+
+
 def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     """A model's weights by their names in a run, for its ``init``: as they were, but for their rounding."""
     tensors = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
@@ -125,9 +171,15 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     weights |= {name: value.float() for name, value in tensors.items() if name.split(".")[0] in OPPONENTS}
     hyper_encoder = below(tensors, "hyper_encoder.")
     weights |= {f"codec.prior.hyper_encoder.{name}": value.float() for name, value in hyper_encoder.items()}
+    weights |= {
+        f"shades.{name}": value.float() for name, value in tensors.items() if name.startswith("afar.")
+    }
+    index = tensors.pop(SHADE_INDEX, None)
+    if index is not None:
+        weights["shades.index.anchors"] = Shades.anchors(index)
     reals = Prior.reals(below(tensors, "prior."))
     weights |= {f"codec.prior.{name}": value for name, value in reals.items()}
     return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
 
 
-__all__ = ["export_run", "model_tensors", "prior_tensors", "weights_of"]
+__all__ = ["export_run", "model_tensors", "prior_tensors", "shade_tensors", "weights_of"]

@@ -8,12 +8,14 @@ in use can change a result.  (The operands even have 8 bits at most, so products
 added in float32, as some settings ask for, are the same too.)  Rescaling is done in float64 on integers below
 2**42, again exactly.  The bound is checked when a model is loaded, not assumed.
 
-Symbols are listed and coded in this order (part of the file format), the hyper-latent's at once and each
-pass's at once, which :mod:`ganic.entropy` then sorts by table:
+Symbols are listed and coded in this order (part of the file format), the hyper-latent's at once, each pass's
+at once and shades at once, which :mod:`ganic.entropy` then sorts by table:
 
 1. hyper-latent symbols, index order [channel, row, column];
 2. for pass p = 0..3, for parity f = 0..3 (f = 2 * (row % 2) + column % 2), the channel group ``p XOR f`` of
-   the positions with that parity, index order [row, column, channel].
+   the positions with that parity, index order [row, column, channel];
+3. of models that have ``shade_index``, the shades (:mod:`ganic.extreme.shades`) of the hyper-latent's
+   positions, index order [colour, row, column].
 
 Positions that an :class:`~ganic.extreme.allocation.Allocation` does not code have no symbols and latent 0,
 and so has a hyper-latent position all of whose sixteen are such; the quality of a hyper-latent position is
@@ -35,6 +37,7 @@ means and hyper-latents z are in units of 1/16; q is a quality index and q // 4 
   tile.  First and second layer, activated; the head, not activated: its first half are means, clipped to
   +-4095, its second half the tables, clipped to those there are, both for all channels of the latent.
 - y = mean + 16 symbol.
+- The table of a shade is that of ``shade_index`` for the band of its position and its colour.
 - Symbols go as far beyond their tables as the model's counts of the excess allow; not at all where it has
   none.
 
@@ -63,6 +66,8 @@ ACCUMULATOR_LIMIT = 2**24
 MEAN_LIMIT = 4095
 BAND_SIZE, BANDS = 4, 64
 """Quality indices per band of the hyper-latent prior, and how many bands there are."""
+COLOURS = 3
+"""Of shades."""
 MAX_SCALES = 256
 """Scale indices are bytes."""
 
@@ -234,6 +239,9 @@ class IntegerPrior:
         self.head = [Layer(tensors, f"passes.{p}.head") for p in range(GROUPS)]
         self.hyper_mean: Int32 = _tensor(tensors, "hyper_mean", np.int16, 2).astype(np.int32)
         self.hyper_index: Index = _tensor(tensors, "hyper_index", np.uint8, 2).astype(np.uint8)
+        self.shade_index: Index | None = None
+        if "shade_index" in tensors:  # the first twelve releases had none
+            self.shade_index = _tensor(tensors, "shade_index", np.uint8, 2)
         counts = _tensor(tensors, "tables.counts", np.int32, 1)
         supports = _tensor(tensors, "tables.supports", np.int16, 1)
         excess = [_tensor(tensors, "tables.excess", np.int32, 1)] if "tables.excess" in tensors else []
@@ -243,7 +251,11 @@ class IntegerPrior:
         self.hyper = self.hyper_mean.shape[1]
         banded = self.hyper_mean.shape == self.hyper_index.shape == (BANDS, self.hyper)
         banded = banded and self.decoder[2].offset.shape[:1] == (BANDS,)
-        few = self.scales <= MAX_SCALES and int(self.hyper_index.max(initial=0)) < self.scales
+        tables = [self.hyper_index]
+        if self.shade_index is not None:
+            banded = banded and self.shade_index.shape == (BANDS, COLOURS)
+            tables.append(self.shade_index)
+        few = self.scales <= MAX_SCALES and max(int(t.max(initial=0)) for t in tables) < self.scales
         if self.latent % GROUPS or not (banded and few):
             raise ModelFormatError(
                 "prior: tables and layers do not belong together; the model file is damaged"
@@ -314,7 +326,7 @@ class IntegerPrior:
     def quantise(
         self, latent: Float32, hyper: Float32, area: Allocation, price: float | None = None
     ) -> Quantised:
-        """Choose the symbols of one tile.
+        """Choose the symbols of one tile, but for shades.
 
         Args:
             latent: gained latent [height, width, latent].
@@ -351,6 +363,29 @@ class IntegerPrior:
         latent = self._walk(self._features(hyper, area), area, keep)
         return Quantised(latent=latent, symbols=tuple(symbols), indices=tuple(indices))
 
+    def with_shades(self, quantised: Quantised, values: Float32, area: Allocation, price: float) -> Quantised:
+        """Choose the shades of a tile of a model that has them.
+
+        Args:
+            values: in steps [3, ceil(height / 4), ceil(width / 4)].
+            price: what a bit is worth, in squared steps.
+        """
+        index = self._shade_tables(area)
+        value = np.ascontiguousarray(values[:, area.coarse().coded]).ravel()
+        symbols = self._quantise(value, np.zeros(value.shape, dtype=np.int32), index, price)
+        return self._shaded(quantised, symbols, index, area)
+
+    def _shade_tables(self, area: Allocation) -> Index:
+        coarse = area.coarse()
+        assert self.shade_index is not None
+        return self.shade_index[coarse.quality[coarse.coded] // BAND_SIZE].T.ravel()
+
+    def _shaded(self, quantised: Quantised, symbols: Int16, index: Index, area: Allocation) -> Quantised:
+        coded = area.coarse().coded
+        shades = np.zeros((COLOURS, *coded.shape), dtype=np.int16)
+        shades[:, coded] = symbols.reshape(COLOURS, -1)
+        return Quantised(quantised.latent, (*quantised.symbols, symbols), (*quantised.indices, index), shades)
+
     def bits(self, quantised: Quantised) -> float:
         """Ideal code length of a tile."""
         return self.tables.bits(np.concatenate(quantised.symbols), np.concatenate(quantised.indices))
@@ -372,6 +407,9 @@ class IntegerPrior:
         quantised = self._code(
             area, lambda _, index: decoder.get(index), lambda _, __, index: decoder.get(index)
         )
+        if self.shade_index is not None:
+            index = self._shade_tables(area)
+            quantised = self._shaded(quantised, decoder.get(index), index, area)
         decoder.finish()
         return quantised
 
@@ -383,12 +421,14 @@ class Quantised:
     latent: Int32
     """y-hat in 1/16, [height, width, latent]."""
     symbols: tuple[Int16, ...]
-    """In coding order: the hyper-latent's, then one array per pass."""
+    """In coding order: the hyper-latent's, then one array per pass, then shades, where there are any."""
     indices: tuple[Index, ...]
     """The table of each symbol."""
+    shades: Int16 | None = None
+    """In steps [3, ceil(height / 4), ceil(width / 4)], 0 where not coded."""
 
     def parts(self) -> Iterator[tuple[Int16, Index]]:
-        """What is put into the stream at once: the hyper-latent, then each pass."""
+        """What is put into the stream at once: the hyper-latent, each pass, shades."""
         return zip(self.symbols, self.indices, strict=True)
 
     def canonical(self) -> bytes:

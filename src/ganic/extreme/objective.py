@@ -9,7 +9,8 @@ in stages, each of which may be the last.  *distortion*: E, G and the entropy mo
 model for all rates.  *joint*: the same with L_GAN, as the papers train.  *prior*: E and G stay as they are,
 the entropy model learns alone, for ``H`` and the squared error that its means leave in the latent.
 *adversarial*: E and the entropy model stay as they are, so files do not change; G plays against a multi-scale
-discriminator.
+discriminator.  *shades*: all of them stay as they are, and what an encoder has to know to add
+:mod:`ganic.extreme.shades` is learned.
 
 q is uniform, or with ``data.rates`` what the picture needs for a rate that is drawn (:class:`Asking`).  Then
 lambda weighs squared errors of pixels alone, over ``mse``; the other terms of d weigh what the recipe says.
@@ -28,6 +29,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ganic.extreme import validation
 from ganic.extreme.compact import LATENT_SCALE
@@ -46,9 +48,12 @@ from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import PriorOutput
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
+from ganic.extreme.shades import CELL, PRICE, Shades, fitted, from_rgb, means, step_of
+from ganic.extreme.symbol_costs import nearest_symbols, rate_bits
 from ganic.training.objective import Batch
 
 Price = Annotated[float, Field(gt=0)]
+Grey = Annotated[float, Field(gt=0, le=64)]
 
 TYPICAL = 0.1
 """Bits per pixel of a picture that counts once where rates are asked for."""
@@ -63,12 +68,18 @@ PATIENCE = 0.02
 FACTORS = 1e-3, 1e2
 """How far it follows: rates that no quality reaches would lead it away for ever."""
 
+LEARNERS = {"adversarial": "generator", "prior": "prior", "shades": "shades"}
+"""Who learns in stages that do not train the whole codec."""
+
+BLOTCHES = 0.3
+"""Squared grey levels that errors of shades are measured against where a picture has hardly any."""
+
 
 class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Literal["distortion", "joint", "prior", "adversarial"] = "distortion"
+    stage: Literal["distortion", "joint", "prior", "adversarial", "shades"] = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
@@ -80,6 +91,8 @@ class CompactSettings(DistortionWeights):
     slopes: dict[str, Annotated[float, Field(ge=-2, le=2)]] = Field(default_factory=dict)
     # With data.rates, how much less L_GAN counts where there are more bits: (0.1 / rate) ** this.
     game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    # In the stage `shades`, their steps in grey levels at quality index 0 and 255: see ganic.extreme.shades.
+    shades: tuple[Grey, Grey] = (2.4, 0.6)
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
@@ -127,6 +140,10 @@ class GenerativeCompression:
         if self.asking is not None:
             self.networks["asking"] = self.asking
         self.ema_of: Sequence[str] = ("codec",)
+        if settings.stage == "shades":
+            self.shades = Shades(settings.architecture.latent)
+            self.networks["shades"] = self.shades
+            self.ema_of = ("codec", "shades")
         self.distortion = Distortion(settings)
         self._seen: Seen | None = None
         self._latent: Tensor | None = None
@@ -155,7 +172,7 @@ class GenerativeCompression:
                 self.networks["glance"] = self.glance
 
     def players(self, step: int) -> Sequence[str]:
-        learner = {"adversarial": "generator", "prior": "prior"}.get(self.settings.stage, "codec")
+        learner = LEARNERS.get(self.settings.stage, "codec")
         return (learner, "discriminator") if self.settings.plays else (learner,)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
@@ -163,6 +180,8 @@ class GenerativeCompression:
             return list(self.codec.parameters())
         if player in ("generator", "prior"):
             return list(getattr(self.codec, player).parameters())
+        if player == "shades":
+            return list(self.shades.parameters())
         modules = [self.discriminator] if self.glance is None else [self.discriminator, self.glance]
         return [parameter for module in modules for parameter in module.parameters()]
 
@@ -174,6 +193,8 @@ class GenerativeCompression:
             return self._discriminator_turn()
         if player == "prior":
             return self._prior_turn(batch)
+        if player == "shades":
+            return self._shades_turn(batch)
         self.distortion.eyes.redraw()
         return self._codec_turn(batch) if player == "codec" else self._generator_turn(batch)
 
@@ -273,6 +294,38 @@ class GenerativeCompression:
         terms = {"rate": (weight * bpp).mean(), "latent": WORTH * (weight * error).mean()}
         return terms["rate"] + terms["latent"], {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
 
+    def _shades_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """How far G's pictures are from what is told of them from afar, and bits of the shades; all else is
+        fixed.
+
+        Squared errors of means over 16, 32 and 64 pixels, each as if it were white noise, relative to the
+        errors over 64 pixels that there are to mend.
+        """
+        x, quality = batch["image"], self._quality(batch)
+        with torch.no_grad():
+            latent, prior = self.codec.compress(x, quality)
+            drawn = means(self.codec.generator(latent, quality).float())
+        with torch.autocast(x.device.type, enabled=False):
+            self.shades.afar.look_at(self.codec.generator.linear)
+            seen = self.shades.afar(latent.float(), quality)
+            wrong, missing = seen - drawn, means(x) - drawn
+            scale = _greys(F.avg_pool2d(missing, CELL)) + BLOTCHES
+            errors = [side**2 * _greys(F.avg_pool2d(wrong, side)) / scale for side in (1, 2, CELL)]
+            values = (
+                fitted(from_rgb(missing - wrong.detach()))
+                / step_of(quality, self.settings.shades).T[..., None, None]
+            )
+            index = self.shades.tables(quality)
+            bits = rate_bits(values, index, nearest_symbols(values, index.expand_as(values), PRICE))
+        pixels = x.shape[2] * x.shape[3]
+        bpp, beside = prior.bits / pixels, bits.flatten(1).sum(1) / pixels
+        terms = {
+            "afar": torch.stack(errors).sum(0).mean(),
+            "rate": (self._weight(batch, quality) * beside).mean(),
+        }
+        stats = {"bpp": bpp.mean(), "share": (beside / bpp).mean(), **self._paid(batch, bpp)}
+        return terms["afar"] + terms["rate"], stats | terms
+
     def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
         x, quality = batch["image"], self._quality(batch)
@@ -317,6 +370,11 @@ class GenerativeCompression:
         assert self._latent is not None
         seen: Tensor = self.glance(self._latent / LATENT_SCALE)
         return seen
+
+
+def _greys(errors: Tensor) -> Tensor:
+    """Mean squared grey levels of each picture [n]."""
+    return errors.square().mean((1, 2, 3)) * 255**2
 
 
 def _scarcity(batch: Batch) -> Tensor:

@@ -46,6 +46,16 @@ BANDS = 64
 """Quality bands: hyper-latent priors and psi's bias are stored for every fourth quality index."""
 
 
+def band_of(quality: Tensor) -> Tensor:
+    """The first quality index of each index's band."""
+    return torch.div(quality, QUALITIES // BANDS, rounding_mode="floor") * (QUALITIES // BANDS)
+
+
+def every_band(device: torch.device | str = "cpu") -> Tensor:
+    """The first quality index of every band [BANDS]."""
+    return torch.arange(BANDS, device=device) * (QUALITIES // BANDS)
+
+
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Boolean [GROUPS, channels, height, width]: which symbols each pass codes.  A partition."""
     group = torch.arange(channels, device=device) // (channels // GROUPS)
@@ -165,14 +175,14 @@ class Prior(nn.Module):
 
     def hyper_prior(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (in 1/16) and scale index of the hyper-latent for the band of each quality index."""
-        band = torch.div(quality, QUALITIES // BANDS, rounding_mode="floor") * (QUALITIES // BANDS)
+        band = band_of(quality)
         mean = round_through(self.hyper_mean(band) * GRID) / GRID
         return mean, nearest_index(self.hyper_index(band) * SCALES)
 
     @torch.no_grad()
     def integers(self) -> dict[str, Tensor]:
         """Everything that decides a probability, in integers (the tables aside)."""
-        bands = torch.arange(BANDS, device=self.hyper_mean.anchors.device) * (QUALITIES // BANDS)
+        bands = every_band(self.hyper_mean.anchors.device)
         mean, index = self.hyper_prior(bands)
         third = self.hyper_decoder.third
         assert third.bias is not None
@@ -211,9 +221,9 @@ class Prior(nn.Module):
         # Stored for every band: the table that comes closest, and nothing left for the bias.
         banded = state["hyper_decoder.third.bias"]
         state["hyper_decoder.third.bias"] = torch.zeros(banded.shape[1])
-        state["hyper_decoder.quality.anchors"] = _anchors(banded)
-        state["hyper_mean.anchors"] = _anchors(integers["hyper_mean"].float() / GRID)
-        state["hyper_index.anchors"] = _anchors(integers["hyper_index"].float() / SCALES)
+        state["hyper_decoder.quality.anchors"] = anchors_of(banded)
+        state["hyper_mean.anchors"] = anchors_of(integers["hyper_mean"].float() / GRID)
+        state["hyper_index.anchors"] = anchors_of(integers["hyper_index"].float() / SCALES)
         return state
 
     def forward(self, y: Tensor, quality: Tensor, coded: Tensor | None = None) -> PriorOutput:
@@ -257,10 +267,9 @@ class Prior(nn.Module):
         return PriorOutput(latent=known, bits=bits + hyper_bits, hyper_bits=hyper_bits)
 
 
-def _anchors(banded: Tensor) -> Tensor:
+def anchors_of(banded: Tensor) -> Tensor:
     """The anchors [ANCHORS, channels] of a `QualityTable` with these values [BANDS, channels]."""
-    bands = torch.arange(BANDS) * (QUALITIES // BANDS)
-    anchors: Tensor = torch.linalg.lstsq(anchor_weights(bands).double(), banded.double()).solution
+    anchors: Tensor = torch.linalg.lstsq(anchor_weights(every_band()).double(), banded.double()).solution
     return anchors.float()
 
 

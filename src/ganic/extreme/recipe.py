@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganic.errors import RecipeError
 from ganic.extreme.growing import channels, deepened, depths, grown, told
-from ganic.extreme.objective import CompactSettings, GenerativeCompression
+from ganic.extreme.objective import LEARNERS, CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
@@ -59,7 +59,7 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
                 )
     if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
-    parts = getattr(table, "stage", "") in ("prior", "adversarial")
+    parts = getattr(table, "stage", "") in LEARNERS
     whole = not isinstance(table, SelectiveSettings) and not parts
     for name in recipe.compile:
         if name == "discriminator" or (name == "codec" and not whole):

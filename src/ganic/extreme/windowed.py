@@ -17,7 +17,8 @@ from ganic import images
 from ganic.extreme.allocation import Allocation
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.integer_prior import GRID
-from ganic.extreme.tiling import STRIDE, Span, windows
+from ganic.extreme.shades import FARTHEST, Afar, add_shades
+from ganic.extreme.tiling import STRIDE, Span, Tile, spans, windows
 
 WINDOW = 64
 """Side of a network window in latent positions (1024 pixels)."""
@@ -75,6 +76,51 @@ def analyse(
     return latent
 
 
+def look_from_afar(
+    afar: Afar,
+    latent: npt.NDArray[np.float32],
+    shown: npt.NDArray[np.float32],
+    quality: npt.NDArray[np.uint8],
+    tile: Tile,
+) -> npt.NDArray[np.float32]:
+    """What G's picture of one tile is like from afar: means [height, width, 3] over latent positions.
+
+    Args:
+        latent: E's of the whole picture [rows, columns, channels].
+        shown: what G receives of the tile [height, width, channels]. Beyond its edges ``latent`` stands for
+            that, so that tiles need not wait for one another; the means there hardly change.
+        quality: indices of the whole picture [rows, columns].
+    """
+    rows, columns = quality.shape
+    top, left = max(tile.top - FARTHEST, 0), max(tile.left - FARTHEST, 0)
+    where = slice(top, min(tile.bottom + FARTHEST, rows)), slice(left, min(tile.right + FARTHEST, columns))
+    inside = slice(tile.top - top, tile.bottom - top), slice(tile.left - left, tile.right - left)
+    seen = latent[where].copy()
+    seen[inside] = shown
+    y = torch.from_numpy(seen).permute(2, 0, 1)[None]
+    means = afar(y, _index(quality[where], _uniform(quality)))[0].permute(1, 2, 0)
+    inner: npt.NDArray[np.float32] = means.numpy()[inside]
+    return inner
+
+
+def block_means(picture: images.Picture) -> npt.NDArray[np.float32]:
+    """Means of the pixels of every latent position [rows, columns, 3] in [0, 1]; beyond its edges a picture
+    goes on as it ends."""
+    rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
+    found = np.empty((rows, columns, 3), dtype=np.float32)
+    for row in spans(rows, WINDOW, 0):
+        top, bottom = row.start * STRIDE, min(row.stop * STRIDE, picture.height)
+        pixels = picture.window(0, top, picture.width, bottom)
+        missing = -pixels.shape[0] % STRIDE, -pixels.shape[1] % STRIDE
+        if any(missing):
+            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        # Down first: whole rows are added at once.
+        lines = pixels.reshape(-1, STRIDE, columns * STRIDE * 3).sum(1, dtype=np.uint16)
+        sums = lines.reshape(-1, columns, STRIDE, 3).sum(2, dtype=np.uint32)
+        found[row.start : row.stop] = sums / np.float32(255 * STRIDE**2)
+    return found
+
+
 def synthesise(
     generator: Generator,
     latent: npt.NDArray[np.int16],
@@ -82,10 +128,12 @@ def synthesise(
     area: Allocation,
     canvas: images.Canvas,
     conditions: Conditions | None = None,
+    shades: Tensor | None = None,
 ) -> None:
     """G of the whole latent [rows, columns, channels] in 1/16, onto the canvas.
 
-    ``gains``: what latents were multiplied by, [qualities, channels].
+    ``gains``: what latents were multiplied by, [qualities, channels].  ``shades``: what is added to the
+    picture [3, ceil(rows / 4), ceil(columns / 4)], see :mod:`ganic.extreme.shades`.
     """
     rows, columns, _ = latent.shape
     parameter = next(generator.parameters())
@@ -101,12 +149,14 @@ def synthesise(
             labels = labels.to(parameter.device, parameter.dtype)
         x = generator(y.permute(2, 0, 1)[None], index, labels=labels)[0]
         top, left = (row.start - row.outer_start) * STRIDE, (column.start - column.outer_start) * STRIDE
-        x = x[
-            :,
-            top : top + (row.stop - row.start) * STRIDE,
-            left : left + (column.stop - column.start) * STRIDE,
-        ]
-        pixels = (x * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+        inside = (
+            slice(top, top + (row.stop - row.start) * STRIDE),
+            slice(left, left + (column.stop - column.start) * STRIDE),
+        )
+        x = x.permute(1, 2, 0)[inside].contiguous()
+        if shades is not None:
+            add_shades(x, shades.to(x.device), row.start * STRIDE, column.start * STRIDE)
+        pixels = x.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
 
 
