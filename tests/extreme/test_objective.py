@@ -29,7 +29,7 @@ from ganic.extreme.objective import (
     trade_off,
 )
 from ganic.extreme.recipe import build, check, table_of
-from ganic.extreme.shades import PRICE, far_kernel, fitted, from_rgb, step_of
+from ganic.extreme.shades import PRICE, add_shades, far_kernel, fitted, from_rgb, step_of, to_rgb
 from ganic.extreme.symbol_costs import nearest_symbols, symbol_bits
 from ganic.metrics.artefacts import grid, screen
 from ganic.metrics.perceptual import SqueezeNetDistance
@@ -455,6 +455,41 @@ def test_shades_that_know_the_picture_have_no_error(objective: Make) -> None:
         expected = (game.importance(quality) * bits).mean() / (x.shape[2] * x.shape[3])
     assert stats["afar"].item() < 1e-4
     assert stats["rate"].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_pictures_may_be_judged_with_their_shades(objective: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = objective(
+        stage="distortion", shaded=True, shades=(2.0, 2.0), texture=0.0, perceptual=0.0, shading=0.0
+    )
+    assert list(game.networks) == ["codec", "shades"] and game.ema_of == ("codec",)
+    torch.nn.init.constant_(game.shades.index.anchors, 0.4)
+    x = pictures()
+    quality = torch.tensor([30.0, 180.0])
+    with torch.no_grad():
+        out = game.codec(x, quality)
+        values = (
+            fitted(from_rgb(F.avg_pool2d(x - out.picture, 16)))
+            / step_of(quality, (2.0, 2.0)).T[..., None, None]
+        )
+        index = torch.round(64 * game.shades.index(quality)).expand_as(values)
+        symbols = nearest_symbols(values, index, PRICE)
+        assert symbols.any()
+        y = out.picture.clone()
+        for n in range(len(x)):
+            added = to_rgb(symbols[n] * step_of(quality[n], (2.0, 2.0))[:, None, None])
+            add_shades(shown := y[n].permute(1, 2, 0).contiguous(), added, 0, 0)
+            y[n] = shown.permute(2, 0, 1)
+        weight = game.importance(quality)
+        bits = out.prior.bits + symbol_bits(symbols, index).sum((1, 2, 3))
+        monkeypatch.setattr(game, "_quality", lambda batch: quality)
+        stats = game.loss("codec", {"image": x}, 0)[1]
+        assert stats["rate"].item() == pytest.approx((weight * bits / 128**2).mean().item(), rel=1e-3)
+        mse = (weight * trade_off(quality, 3e-5, 6e-3) * (255 * (y - x)).square().mean((1, 2, 3))).mean()
+        assert stats["mse"].item() == pytest.approx(mse.item(), rel=1e-3)
+    learns = set(map(id, game.parameters("codec")))
+    assert not learns & set(map(id, game.shades.parameters()))
+    with pytest.raises(ValueError, match="shaded"):
+        objective(stage="prior", shaded=True)
 
 
 def test_errors_of_shades_are_measured_as_white_noise(objective: Make) -> None:

@@ -48,7 +48,7 @@ from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import PriorOutput
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
-from ganic.extreme.shades import CELL, PRICE, Shades, fitted, from_rgb, means, step_of
+from ganic.extreme.shades import CELL, PRICE, Shades, fitted, from_rgb, means, step_of, to_rgb
 from ganic.extreme.symbol_costs import nearest_symbols, rate_bits
 from ganic.training.objective import Batch
 
@@ -91,8 +91,10 @@ class CompactSettings(DistortionWeights):
     slopes: dict[str, Annotated[float, Field(ge=-2, le=2)]] = Field(default_factory=dict)
     # With data.rates, how much less L_GAN counts where there are more bits: (0.1 / rate) ** this.
     game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    # In the stage `shades`, their steps in grey levels at quality index 0 and 255: see ganic.extreme.shades.
+    # Steps of shades, in grey levels at quality index 0 and 255: see ganic.extreme.shades.
     shades: tuple[Grey, Grey] = (2.4, 0.6)
+    # In stages that train the whole codec: pictures are judged with their shades, which cost bits.
+    shaded: bool = False
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
     adversarial: Weight = 0.05  # of L_GAN, against d as it is weighted above
@@ -110,6 +112,10 @@ class CompactSettings(DistortionWeights):
         ends = self.lambda_before or (self.lambda_low, self.lambda_high)
         if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
             raise ValueError("lambda grows with the quality; give the smaller one first")
+        if self.shaded and self.stage not in ("distortion", "joint"):
+            raise ValueError(
+                "shaded: only stages that train the whole codec judge pictures with their shades"
+            )
         return self
 
     @field_validator("slopes")
@@ -140,9 +146,10 @@ class GenerativeCompression:
         if self.asking is not None:
             self.networks["asking"] = self.asking
         self.ema_of: Sequence[str] = ("codec",)
-        if settings.stage == "shades":
+        if settings.stage == "shades" or settings.shaded:
             self.shades = Shades(settings.architecture.latent)
             self.networks["shades"] = self.shades
+        if settings.stage == "shades":
             self.ema_of = ("codec", "shades")
         self.distortion = Distortion(settings)
         self._seen: Seen | None = None
@@ -252,6 +259,10 @@ class GenerativeCompression:
         out = self.codec(x, quality)  # as a whole: `compile` compiles its call
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         y = out.picture.float()
+        if self.settings.shaded:
+            added, bits = self._shades_for(means(x - y), quality)
+            y = y + F.interpolate(added.detach(), x.shape[2:], mode="bilinear")
+            bpp = bpp + bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
         weight = self._weight(batch, quality)
         weights = self._weights(batch, weight * self._trade_off(quality) * 255**2 / self.settings.mse)
@@ -311,20 +322,26 @@ class GenerativeCompression:
             wrong, missing = seen - drawn, means(x) - drawn
             scale = _greys(F.avg_pool2d(missing, CELL)) + BLOTCHES
             errors = [side**2 * _greys(F.avg_pool2d(wrong, side)) / scale for side in (1, 2, CELL)]
-            values = (
-                fitted(from_rgb(missing - wrong.detach()))
-                / step_of(quality, self.settings.shades).T[..., None, None]
-            )
-            index = self.shades.tables(quality)
-            bits = rate_bits(values, index, nearest_symbols(values, index.expand_as(values), PRICE))
+            _, bits = self._shades_for(missing - wrong.detach(), quality)
         pixels = x.shape[2] * x.shape[3]
-        bpp, beside = prior.bits / pixels, bits.flatten(1).sum(1) / pixels
+        bpp, beside = prior.bits / pixels, bits / pixels
         terms = {
             "afar": torch.stack(errors).sum(0).mean(),
             "rate": (self._weight(batch, quality) * beside).mean(),
         }
         stats = {"bpp": bpp.mean(), "share": (beside / bpp).mean(), **self._paid(batch, bpp)}
         return terms["afar"] + terms["rate"], stats | terms
+
+    def _shades_for(self, missing: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Shades for what pictures lack at latent positions [n, 3, h, w], as they are added to RGB [n, 3,
+        h / 4, w / 4], and their bits [n]."""
+        with torch.autocast(missing.device.type, enabled=False):
+            steps = step_of(quality, self.settings.shades).T[:, :, None, None]
+            values = fitted(from_rgb(missing)) / steps
+            index = self.shades.tables(quality)
+            symbols = nearest_symbols(values, index.expand_as(values), PRICE)
+            bits = rate_bits(values, index, symbols).flatten(1).sum(1)
+            return to_rgb(symbols * steps), bits
 
     def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
