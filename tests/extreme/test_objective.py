@@ -536,13 +536,16 @@ def test_without_a_game_there_is_no_discriminator(objective: Make) -> None:
     assert set(stats) == {"bpp", "mse", "shading"}
 
 
-def test_the_recipe_for_own_pictures_fits_the_shipped_model() -> None:
-    recipe = recipes.load(Path(__file__).parents[2] / "recipes" / "photo_yours.toml")
-    with torch.device("meta"):
-        networks = build(recipe).networks.state_dict()
+def test_recipes_fit_the_shipped_model() -> None:
+    """That for own pictures has all of its networks, its discriminator among them, but shades."""
+    shapes = {}
+    for name in ("yours", "shades"):
+        recipe = recipes.load(Path(__file__).parents[2] / "recipes" / f"photo_{name}.toml")
+        with torch.device("meta"):
+            networks = build(recipe).networks.state_dict()
+        shapes |= {name: value.shape for name, value in networks.items() if not name.startswith("asking.")}
     weights = weights_of(models.load("photo"))
-    shapes = {name: value.shape for name, value in networks.items() if not name.startswith("asking.")}
-    assert shapes == {name: value.shape for name, value in weights.items()}  # its discriminator among them
+    assert shapes == {name: value.shape for name, value in weights.items()}
 
 
 def test_a_recipe_asks_for_rates_where_its_objective_can() -> None:
