@@ -69,6 +69,14 @@ def test_samples_are_fitted_by_least_squares(size: tuple[int, int]) -> None:
     assert np.allclose(shades.fitted(values).reshape(3, -1).T.numpy(), expected, atol=1e-5)
 
 
+def test_what_an_encoder_has_fitted_can_be_learned_from() -> None:
+    with torch.inference_mode():
+        shades.fitted(torch.randn(3, 6, 11))
+    values = torch.randn(3, 6, 11, requires_grad=True)
+    shades.fitted(values).square().sum().backward()
+    assert values.grad is not None and values.grad.any()
+
+
 @pytest.mark.parametrize("taper", [0, 8])
 def test_a_linear_path_is_known_from_afar(taper: int) -> None:
     torch.manual_seed(0)

@@ -75,6 +75,7 @@ def interpolation(start: int, stop: int, cells: int, samples: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what an encoder began with, training can go on with
 def _fitting(positions: int) -> Tensor:
     """From values at latent positions to the samples [cells, positions] whose interpolation is nearest."""
     weights = interpolation(0, positions, -(-positions // CELL), CELL)
