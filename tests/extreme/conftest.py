@@ -7,7 +7,7 @@ import torch
 
 from ganic import models
 from ganic.extreme.codec import Codec
-from ganic.extreme.export import model_tensors, shade_tensors
+from ganic.extreme.export import model_tensors, shade_parts
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.shades import Shades
 
@@ -71,8 +71,8 @@ def with_shades(model: CompactModel, architecture: Architecture, path: Path) -> 
     shades = Shades(architecture.latent)
     shades.afar.look_at(model.generator.linear)
     torch.nn.init.constant_(shades.index.anchors, 0.4)
-    config = architecture.config() | {"afar": {"latent": architecture.latent}, "shade_steps": list(STEPS)}
-    models.save(path, path.stem, "extreme", config, model_tensors(model) | shade_tensors(shades))
+    tensors, entries = shade_parts(shades, STEPS)
+    models.save(path, path.stem, "extreme", architecture.config() | entries, model_tensors(model) | tensors)
     return Codec.load(path, precision="fp32")
 
 

@@ -27,7 +27,7 @@ from ganic.bitstream import unpack
 from ganic.entropy import excess_counts
 from ganic.extreme.codec import Codec
 from ganic.extreme.compact import LATENT_SCALE
-from ganic.extreme.export import shade_tensors
+from ganic.extreme.export import shade_parts
 from ganic.extreme.lapped import Synthesis
 from ganic.extreme.shades import Shades
 from ganic.regions import Regions
@@ -50,9 +50,9 @@ def make_models() -> None:
         shades = Shades(16)
         shades.afar.look_at(synthesis)
         torch.nn.init.constant_(shades.index.anchors, 0.4)
-        config = file.config | {"afar": {"latent": 16}, "shade_steps": [2.4, 0.6]}
-        tensors |= shade_tensors(shades)
-        models.save(HERE / "shaded" / "tiny.safetensors", file.name, file.system, config, tensors)
+        parts, entries = shade_parts(shades, (2.4, 0.6))
+        path = HERE / "shaded" / "tiny.safetensors"
+        models.save(path, file.name, file.system, file.config | entries, tensors | parts)
 
 
 def _water() -> Image.Image:

@@ -50,26 +50,25 @@ def command(
     jobs.check_target(jobs.Job(run_dir, target), force)
     jobs.make_folder(target)
     text = Path(card).read_text(encoding="utf-8") if card else ""
-    beside = {"--fidelity": fidelity, "--shades": shades}
-    model = _export(Path(run_dir), Path(target), name, text, beside)
+    model = _export(Path(run_dir), Path(target), name, text, fidelity, shades)
     click.echo(f"{model.path}: {model.name} ({model.model_id.hex()}), {model.file_bytes:,} bytes", err=True)
 
 
-def _export(run_dir: Path, target: Path, name: str, card: str, beside: dict[str, str | None]) -> ModelInfo:
-    """``beside``: by its option, what a codec gets of other runs."""
+def _export(
+    run_dir: Path, target: Path, name: str, card: str, fidelity: str | None, shades: str | None
+) -> ModelInfo:
     try:
         from ganic.training.run_log import run_recipe
     except ModuleNotFoundError as error:
         raise UsageError(f"export: {error.name} is not installed; pip install 'ganic[train]'") from error
 
     system = run_recipe(run_dir).system
-    for option, source in beside.items():
+    for option, source in (("--fidelity", fidelity), ("--shades", shades)):
         if source is not None and system != "extreme":
             raise UsageError(f"{option}: only models of the generative codec have that; leave it out")
     if system == "extreme":
         from ganic.extreme.export import export_run
 
-        fidelity, shades = beside["--fidelity"], beside["--shades"]
         return export_run(run_dir, target, name, card=card, fidelity=fidelity, shades=shades)
     if system == "jpeg":
         from ganic.jpeg.export import export_run as export_jpeg

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganic.colour import YCBCR
 from ganic.errors import DataError
 from ganic.extreme.eyes import SMALLEST, Eyes
+from ganic.extreme.shades import from_rgb
 from ganic.metrics.artefacts import PERIODS, ROUNDING, SCREENS, WINDOW
 from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
@@ -74,7 +74,7 @@ class Distortion:
         if weights.shading:
             terms["shading"] = weights.shading * means.square().mean((1, 2, 3))
         if weights.colour:
-            terms["colour"] = weights.colour * _chromas(means).square().mean((1, 2, 3))
+            terms["colour"] = weights.colour * from_rgb(means)[:, 1:].square().mean((1, 2, 3))
         if weights.smooth:
             variance = (F.avg_pool2d(x.square(), 8) - F.avg_pool2d(x, 8).square()).mean(1, keepdim=True)
             calm = 1 / (1 + variance / CALM**2)
@@ -121,13 +121,6 @@ def _check_side(pictures: Tensor, least: int, terms: str) -> None:
             f"pictures: {width}x{height} pixels are too few for {terms}; crop at least {least}, or set "
             f"{terms} to 0"
         )
-
-
-def _chromas(rgb: Tensor) -> Tensor:
-    """Cb and Cr of pictures or differences [n, 3, h, w] -> [n, 2, h, w]."""
-    red, green, blue = rgb.unbind(1)
-    # Element by element: autocast would round the products of matrices.
-    return torch.stack([r * red + g * green + b * blue for r, g, b in YCBCR[1:]], dim=1)
 
 
 def _excess(x: Tensor, y: Tensor) -> Tensor:

@@ -79,10 +79,10 @@ def export_run(
         for opponent in OPPONENTS:
             tensors |= halves(below(weights, f"{opponent}."), opponent)
     if shades is not None:
-        encoder, made, steps = _shades_of(shades)
+        encoder, made, entries = _shades_of(shades)
         check(shades, encoder)
         tensors |= made
-        config |= {"afar": {"latent": architecture.latent}, "shade_steps": list(steps)}
+        config |= entries
     return models.save(output, name, "extreme", config, tensors, card=card)
 
 
@@ -133,13 +133,14 @@ def _for_distortion(source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return below(tensors, "encoder."), generator
 
 
-def shade_tensors(shades: Shades) -> Arrays:
-    """Of a model file with shades: beside them its ``config`` has entries ``afar`` and ``shade_steps``."""
-    return halves(shades.afar.state_dict(), "afar") | {SHADE_INDEX: shades.integers().cpu().numpy()}
+def shade_parts(shades: Shades, steps: Steps) -> tuple[Arrays, dict[str, Any]]:
+    """What a model file with shades has beside all else: tensors, and entries of its config."""
+    tensors = halves(shades.afar.state_dict(), "afar") | {SHADE_INDEX: shades.integers().cpu().numpy()}
+    return tensors, {"afar": {"latent": shades.afar.enter.in_channels}, "shade_steps": list(steps)}
 
 
-def _shades_of(source: str) -> tuple[dict[str, Tensor], Arrays, Steps]:
-    """An encoder, and the shades that go with it; of a run or of a model."""
+def _shades_of(source: str) -> tuple[dict[str, Tensor], Arrays, dict[str, Any]]:
+    """An encoder, and the `shade_parts` that go with it; of a run or of a model."""
     if checkpoint.means_run(Path(source)):
         weights, recipe = checkpoint.weights(Path(source)), run_recipe(Path(source))
         found = below(weights, "shades.")
@@ -148,7 +149,7 @@ def _shades_of(source: str) -> tuple[dict[str, Tensor], Arrays, Steps]:
         table = recipe.objective_as(CompactSettings)
         shades = Shades(table.architecture.latent)
         shades.load_state_dict(found)
-        return below(weights, "codec.encoder."), shade_tensors(shades), table.shades
+        return below(weights, "codec.encoder."), *shade_parts(shades, table.shades)
     file = models.load(source)
     if SHADE_INDEX not in file.tensors:
         raise TrainingError(
@@ -156,8 +157,7 @@ def _shades_of(source: str) -> tuple[dict[str, Tensor], Arrays, Steps]:
         )
     encoder = {name: torch.from_numpy(value) for name, value in below(file.tensors, "encoder.").items()}
     made = {name: v for name, v in file.tensors.items() if name == SHADE_INDEX or name.startswith("afar.")}
-    low, high = file.config["shade_steps"]
-    return encoder, made, (low, high)
+    return encoder, made, {name: file.config[name] for name in ("afar", "shade_steps")}
 
 
 def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
@@ -182,4 +182,4 @@ def weights_of(file: models.ModelFile) -> dict[str, Tensor]:
     return weights | {"codec.gain.anchors": tensors["gain.anchors"] / GAIN_UNIT}
 
 
-__all__ = ["export_run", "model_tensors", "prior_tensors", "shade_tensors", "weights_of"]
+__all__ = ["export_run", "model_tensors", "prior_tensors", "shade_parts", "weights_of"]

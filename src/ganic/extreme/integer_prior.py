@@ -370,20 +370,21 @@ class IntegerPrior:
             values: in steps [3, ceil(height / 4), ceil(width / 4)].
             price: what a bit is worth, in squared steps.
         """
-        index = self._shade_tables(area)
-        value = np.ascontiguousarray(values[:, area.coarse().coded]).ravel()
-        symbols = self._quantise(value, np.zeros(value.shape, dtype=np.int32), index, price)
-        return self._shaded(quantised, symbols, index, area)
+        value = values[:, area.coarse().coded].ravel()
 
-    def _shade_tables(self, area: Allocation) -> Index:
-        coarse = area.coarse()
+        def code(index: Index) -> Int16:
+            return self._quantise(value, np.zeros(value.shape, dtype=np.int32), index, price)
+
+        return self._shaded(quantised, area, code)
+
+    def _shaded(self, quantised: Quantised, area: Allocation, code: Callable[[Index], Int16]) -> Quantised:
+        """With shades, which ``code`` makes or reads, given their tables."""
         assert self.shade_index is not None
-        return self.shade_index[coarse.quality[coarse.coded] // BAND_SIZE].T.ravel()
-
-    def _shaded(self, quantised: Quantised, symbols: Int16, index: Index, area: Allocation) -> Quantised:
-        coded = area.coarse().coded
-        shades = np.zeros((COLOURS, *coded.shape), dtype=np.int16)
-        shades[:, coded] = symbols.reshape(COLOURS, -1)
+        coarse = area.coarse()
+        index = self.shade_index[coarse.quality[coarse.coded] // BAND_SIZE].T.ravel()
+        symbols = code(index)
+        shades = np.zeros((COLOURS, *coarse.shape), dtype=np.int16)
+        shades[:, coarse.coded] = symbols.reshape(COLOURS, -1)
         return Quantised(quantised.latent, (*quantised.symbols, symbols), (*quantised.indices, index), shades)
 
     def bits(self, quantised: Quantised) -> float:
@@ -408,8 +409,7 @@ class IntegerPrior:
             area, lambda _, index: decoder.get(index), lambda _, __, index: decoder.get(index)
         )
         if self.shade_index is not None:
-            index = self._shade_tables(area)
-            quantised = self._shaded(quantised, decoder.get(index), index, area)
+            quantised = self._shaded(quantised, area, decoder.get)
         decoder.finish()
         return quantised
 

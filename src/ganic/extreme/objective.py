@@ -112,7 +112,7 @@ class CompactSettings(DistortionWeights):
         ends = self.lambda_before or (self.lambda_low, self.lambda_high)
         if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
             raise ValueError("lambda grows with the quality; give the smaller one first")
-        if self.shaded and self.stage not in ("distortion", "joint"):
+        if self.shaded and self.stage in LEARNERS:
             raise ValueError(
                 "shaded: only stages that train the whole codec judge pictures with their shades"
             )
@@ -257,12 +257,12 @@ class GenerativeCompression:
         """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
         x, quality = batch["image"], self._quality(batch)
         out = self.codec(x, quality)  # as a whole: `compile` compiles its call
-        bpp = out.prior.bits / (x.shape[2] * x.shape[3])
-        y = out.picture.float()
+        bits, y = out.prior.bits, out.picture.float()
         if self.settings.shaded:
-            added, bits = self._shades_for(means(x - y), quality)
+            added, beside = self._shades_for(means(x - y), quality)
             y = y + F.interpolate(added.detach(), x.shape[2:], mode="bilinear")
-            bpp = bpp + bits / (x.shape[2] * x.shape[3])
+            bits = bits + beside
+        bpp = bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp)}
         weight = self._weight(batch, quality)
         weights = self._weights(batch, weight * self._trade_off(quality) * 255**2 / self.settings.mse)

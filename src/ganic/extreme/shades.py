@@ -46,6 +46,10 @@ WIDTH = 48
 FARTHEST = 4
 """Latent positions on each side on which a value of `Afar` depends."""
 GREY_LEVEL = 1 / 255
+CORRECTION = 3 * GREY_LEVEL
+"""What an output of 1 of the learned part of `Afar` changes."""
+FROM_YCBCR: list[list[float]] = np.linalg.inv(YCBCR).tolist()
+"""Rows R, G, B."""
 
 Steps = tuple[float, float]
 
@@ -59,12 +63,14 @@ def step_of(quality: Tensor, steps: Steps) -> Tensor:
 
 def from_rgb(picture: Tensor) -> Tensor:
     """RGB [..., 3, h, w] -> Y, Cb, Cr; of differences."""
-    return torch.einsum("yc,...chw->...yhw", picture.new_tensor(YCBCR), picture)
+    red, green, blue = picture.unbind(-3)
+    # Element by element: autocast would round the products of matrices.
+    return torch.stack([r * red + g * green + b * blue for r, g, b in YCBCR], dim=-3)
 
 
 def to_rgb(picture: Tensor) -> Tensor:
     """The inverse of `from_rgb`."""
-    return torch.einsum("cy,...yhw->...chw", torch.linalg.inv(picture.new_tensor(YCBCR)), picture)
+    return torch.einsum("cy,...yhw->...chw", picture.new_tensor(FROM_YCBCR), picture)
 
 
 def interpolation(start: int, stop: int, cells: int, samples: int) -> Tensor:
@@ -181,7 +187,7 @@ class Afar(nn.Module):
         x = F.leaky_relu(self.affine(self.enter(latent * self.scale), quality), SLOPE)
         x = F.leaky_relu(self.block(x), SLOPE)
         drawn = F.conv2d(latent, self.kernel, padding=1)
-        seen: Tensor = self.out(x).mul(3 * GREY_LEVEL).add_(drawn).add_(0.5)
+        seen: Tensor = self.out(x).mul(CORRECTION).add_(drawn).add_(0.5)
         return seen
 
 

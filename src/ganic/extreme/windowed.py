@@ -48,12 +48,7 @@ def analyse(
     uniform = _uniform(quality)
     latent: npt.NDArray[np.float32] | None = None
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
-        x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
-        x1, y1 = column.outer_stop * STRIDE, row.outer_stop * STRIDE
-        pixels = picture.window(x0, y0, min(x1, picture.width), min(y1, picture.height))
-        missing = ((0, y1 - y0 - pixels.shape[0]), (0, x1 - x0 - pixels.shape[1]), (0, 0))
-        if any(end for _, end in missing):
-            pixels = np.pad(pixels, missing, mode="edge")
+        pixels = _pixels(picture, row, column)
         x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
         where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         heat = None
@@ -104,16 +99,11 @@ def look_from_afar(
 
 
 def block_means(picture: images.Picture) -> npt.NDArray[np.float32]:
-    """Means of the pixels of every latent position [rows, columns, 3] in [0, 1]; beyond its edges a picture
-    goes on as it ends."""
+    """Means of the pixels of every latent position [rows, columns, 3] in [0, 1]."""
     rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
     found = np.empty((rows, columns, 3), dtype=np.float32)
     for row in spans(rows, WINDOW, 0):
-        top, bottom = row.start * STRIDE, min(row.stop * STRIDE, picture.height)
-        pixels = picture.window(0, top, picture.width, bottom)
-        missing = -pixels.shape[0] % STRIDE, -pixels.shape[1] % STRIDE
-        if any(missing):
-            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        pixels = _pixels(picture, row, Span(0, columns, 0, columns))
         # Down first: whole rows are added at once.
         lines = pixels.reshape(-1, STRIDE, columns * STRIDE * 3).sum(1, dtype=np.uint16)
         sums = lines.reshape(-1, columns, STRIDE, 3).sum(2, dtype=np.uint32)
@@ -139,6 +129,8 @@ def synthesise(
     parameter = next(generator.parameters())
     scales = 1 / (GRID * gains)
     uniform = _uniform(area.quality)
+    if shades is not None:
+        shades = shades.to(parameter.device)
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
         where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         quality = area.quality[where]
@@ -155,9 +147,20 @@ def synthesise(
         )
         x = x.permute(1, 2, 0)[inside].contiguous()
         if shades is not None:
-            add_shades(x, shades.to(x.device), row.start * STRIDE, column.start * STRIDE)
+            add_shades(x, shades, row.start * STRIDE, column.start * STRIDE)
         pixels = x.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
+
+
+def _pixels(picture: images.Picture, row: Span, column: Span) -> npt.NDArray[np.uint8]:
+    """The pixels of latent positions, margins included; beyond its edges a picture goes on as it ends."""
+    x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
+    x1, y1 = column.outer_stop * STRIDE, row.outer_stop * STRIDE
+    pixels = picture.window(x0, y0, min(x1, picture.width), min(y1, picture.height))
+    missing = ((0, y1 - y0 - pixels.shape[0]), (0, x1 - x0 - pixels.shape[1]), (0, 0))
+    if any(end for _, end in missing):
+        pixels = np.pad(pixels, missing, mode="edge")
+    return pixels
 
 
 def _uniform(quality: npt.NDArray[np.uint8]) -> bool:
