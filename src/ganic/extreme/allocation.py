@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganic.errors import CorruptError
-from ganic.extreme.tiling import Tile
+from ganic.extreme.tiling import CELL, Tile
 from ganic.labels import VOID, coding
 
 MAX_LEVELS = 32
@@ -47,19 +47,19 @@ class Allocation:
         return Allocation(self.quality[where], self.coded[where])
 
     def coarse(self) -> Allocation:
-        """What each hyper-latent position [ceil(rows / 4), ceil(columns / 4)] gets: the best of its
+        """What each hyper-latent position [ceil(rows / CELL), ceil(columns / CELL)] gets: the best of its
         sixteen."""
         rows, columns = self.shape
-        padding = ((0, -rows % 4), (0, -columns % 4))
-        blocks = (-(-rows // 4), 4, -(-columns // 4), 4)
+        padding = ((0, -rows % CELL), (0, -columns % CELL))
+        blocks = (-(-rows // CELL), CELL, -(-columns // CELL), CELL)
         coded = np.asarray(np.pad(self.coded, padding).reshape(blocks).any((1, 3)))
         among = np.pad(np.where(self.coded, self.quality, 0), padding).reshape(blocks).max((1, 3))
         return Allocation(among, coded)
 
     def padded(self) -> npt.NDArray[np.uint8]:
-        """Qualities at multiples of four, the last row and column repeated."""
+        """Qualities at multiples of `CELL`, the last row and column repeated."""
         rows, columns = self.shape
-        return np.pad(self.quality, ((0, -rows % 4), (0, -columns % 4)), mode="edge")
+        return np.pad(self.quality, ((0, -rows % CELL), (0, -columns % CELL)), mode="edge")
 
 
 @dataclass(frozen=True)

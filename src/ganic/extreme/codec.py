@@ -42,8 +42,8 @@ from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
 from ganic.extreme.rate_search import TOLERANCE, expected_index, largest_within
 from ganic.extreme.selection import check_labels, conditions_of, labels_for
-from ganic.extreme.shades import CELL, PRICE, Afar, Steps, in_steps, offsets
-from ganic.extreme.tiling import STRIDE, Tile, in_pixels, tiles
+from ganic.extreme.shades import PRICE, Afar, Steps, in_steps, offsets
+from ganic.extreme.tiling import CELL, STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, block_means, look_from_afar, synthesise
 from ganic.hardware import Precision, device_of, uses_bf16
 from ganic.regions import Regions
@@ -337,7 +337,7 @@ class Codec:
             part = area.tile(tile)
             gained = latent[tile.top : tile.bottom, tile.left : tile.right] * self._gains[part.quality]
             gained *= part.coded[:, :, None]
-            padded = np.pad(gained, ((0, -tile.height % 4), (0, -tile.width % 4), (0, 0)), mode="edge")
+            padded = np.pad(gained, ((0, -tile.height % CELL), (0, -tile.width % CELL), (0, 0)), mode="edge")
             hyper = (
                 self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
             )

@@ -48,8 +48,9 @@ from ganic.extreme.game import Seen, discriminator_turn, generator_terms
 from ganic.extreme.model import Architecture, CompactModel
 from ganic.extreme.prior import PriorOutput
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
-from ganic.extreme.shades import CELL, PRICE, Shades, fitted, from_rgb, means, step_of, to_rgb
+from ganic.extreme.shades import PRICE, Shades, fitted, from_rgb, means, step_of, to_rgb
 from ganic.extreme.symbol_costs import nearest_symbols, rate_bits
+from ganic.extreme.tiling import CELL
 from ganic.training.objective import Batch
 
 Price = Annotated[float, Field(gt=0)]

@@ -36,6 +36,7 @@ from ganic.extreme.symbol_costs import (
     quantised,
     rate_bits,
 )
+from ganic.extreme.tiling import CELL
 from ganic.straight_through import round_through
 
 MEAN_LIMIT = 4095
@@ -241,10 +242,10 @@ class Prior(nn.Module):
     def _forward(self, y: Tensor, quality: Tensor, coded: Tensor | None) -> PriorOutput:
         coarse_quality, coarse_coded = quality, None
         if coded is not None:
-            y, coarse_coded = y * coded, F.max_pool2d(coded, 4)
+            y, coarse_coded = y * coded, F.max_pool2d(coded, CELL)
         if quality.ndim == 3:
             among = quality if coded is None else quality * coded[:, 0]
-            coarse_quality = F.max_pool2d(among, 4)
+            coarse_quality = F.max_pool2d(among, CELL)
         z = self.hyper_encoder(y)
         z_mean, z_index = self.hyper_prior(coarse_quality)
         z_symbols = nearest_symbols(z - z_mean)

@@ -33,10 +33,8 @@ from ganic.extreme.integer_prior import COLOURS
 from ganic.extreme.lapped import BANDS, Synthesis, typical_deviations
 from ganic.extreme.prior import anchors_of, band_of, every_band
 from ganic.extreme.symbol_costs import SCALES, nearest_index
-from ganic.extreme.tiling import STRIDE
+from ganic.extreme.tiling import CELL, STRIDE
 
-CELL = 4
-"""Latent positions per cell, in each direction: the hyper-latent's."""
 CHROMA = 1.5
 """A step of Cb and Cr over one of Y."""
 PRICE = 0.1
@@ -219,7 +217,6 @@ class Shades(nn.Module):
 
 
 __all__ = [
-    "CELL",
     "COLOURS",
     "FARTHEST",
     "PRICE",

@@ -21,6 +21,9 @@ import numpy.typing as npt
 STRIDE = 16
 """Picture pixels per latent position, in each direction."""
 
+CELL = 4
+"""Latent positions per position of the hyper-latent, and per shade, in each direction."""
+
 TILE = 128
 """Side of a large tile in latent positions (2048 pixels); 129 occurs where the last cut is rounded down."""
 
@@ -60,8 +63,8 @@ class Tile:
 
 def _cuts(length: int) -> list[int]:
     parts = -(-length // TILE)
-    # Integer arithmetic: round(i * length / parts / 4) * 4 without floating point.
-    inner = [(2 * i * length + 4 * parts) // (8 * parts) * 4 for i in range(1, parts)]
+    # Integer arithmetic: round(i * length / parts / CELL) * CELL without floating point.
+    inner = [(2 * i * length + CELL * parts) // (2 * CELL * parts) * CELL for i in range(1, parts)]
     return [0, *inner, length]
 
 
