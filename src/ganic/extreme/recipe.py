@@ -12,11 +12,11 @@ from ganic.extreme.objective import LEARNERS, CompactSettings, GenerativeCompres
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
-from ganic.extreme.tiling import STRIDE
+from ganic.extreme.tiling import CELL, STRIDE
 from ganic.training.objective import Objective
 from ganic.training.recipes import Recipe
 
-SIDES = 4 * STRIDE
+SIDES = CELL * STRIDE
 """What sides of pictures are multiples of in training: the hyper-latent's positions."""
 
 
