@@ -12,12 +12,9 @@ from ganic.extreme.objective import LEARNERS, CompactSettings, GenerativeCompres
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
-from ganic.extreme.tiling import CELL, STRIDE
+from ganic.extreme.tiling import CELL_PIXELS
 from ganic.training.objective import Objective
 from ganic.training.recipes import Recipe
-
-SIDES = CELL * STRIDE
-"""What sides of pictures are multiples of in training: the hyper-latent's positions."""
 
 
 def table_of(recipe: Recipe) -> CompactSettings | SelectiveSettings | PublishedSettings:
@@ -57,8 +54,8 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
                 raise RecipeError(
                     f"{recipe.source}: objective.{name}: needs data.rates; give them or remove it"
                 )
-    if not isinstance(table, PublishedSettings) and recipe.crop % SIDES:
-        raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {SIDES} is needed")
+    if not isinstance(table, PublishedSettings) and recipe.crop % CELL_PIXELS:
+        raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {CELL_PIXELS} is needed")
     parts = getattr(table, "stage", "") in LEARNERS
     whole = not isinstance(table, SelectiveSettings) and not parts
     for name in recipe.compile:

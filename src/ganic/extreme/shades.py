@@ -33,7 +33,7 @@ from ganic.extreme.integer_prior import COLOURS
 from ganic.extreme.lapped import BANDS, Synthesis, typical_deviations
 from ganic.extreme.prior import anchors_of, band_of, every_band
 from ganic.extreme.symbol_costs import SCALES, nearest_index
-from ganic.extreme.tiling import CELL, STRIDE
+from ganic.extreme.tiling import CELL, CELL_PIXELS, STRIDE
 
 CHROMA = 1.5
 """A step of Cb and Cr over one of Y."""
@@ -116,8 +116,8 @@ def add_shades(pixels: Tensor, shades: Tensor, top: int, left: int) -> None:
     """
     height, width, _ = pixels.shape
     _, rows, columns = shades.shape
-    down = interpolation(top, top + height, rows, CELL * STRIDE).to(shades)
-    across = interpolation(left, left + width, columns, CELL * STRIDE).to(shades)
+    down = interpolation(top, top + height, rows, CELL_PIXELS).to(shades)
+    across = interpolation(left, left + width, columns, CELL_PIXELS).to(shades)
     lines = torch.einsum("crk,wk->rwc", shades, across)
     pixels.view(height, -1).addmm_(down, lines.reshape(rows, -1))
 

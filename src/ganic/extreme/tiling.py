@@ -24,6 +24,9 @@ STRIDE = 16
 CELL = 4
 """Latent positions per position of the hyper-latent, and per shade, in each direction."""
 
+CELL_PIXELS = CELL * STRIDE
+"""The same in pixels; networks of the whole codec take pictures whose sides are multiples of it."""
+
 TILE = 128
 """Side of a large tile in latent positions (2048 pixels); 129 occurs where the last cut is rounded down."""
 

@@ -16,7 +16,7 @@ from ganic.errors import DataError
 from ganic.extreme import codec
 from ganic.extreme.conditioning import QUALITIES
 from ganic.extreme.model import CompactModel
-from ganic.extreme.tiling import STRIDE
+from ganic.extreme.tiling import CELL_PIXELS
 from ganic.metrics.perceptual import feature_distance
 from ganic.metrics.squeezenet import SqueezeNetFeatures
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
@@ -29,9 +29,6 @@ STEP = 32
 
 LARGEST = 448
 """Side in pixels of the part of a picture that is looked at, its middle."""
-
-ROUND = 4 * STRIDE
-"""What sides of pictures are multiples of, see `CompactModel`."""
 
 MEASURES = "psnr", "ms_ssim", "distance"
 """dB; 0 .. 1; the SqueezeNet perceptual distance."""
@@ -54,7 +51,7 @@ def validate(
 
 def _middle(picture: Tensor) -> Tensor:
     """A picture's middle [1, 3, h, w] in [0, 1]."""
-    sides = [min(side, LARGEST) // ROUND * ROUND for side in picture.shape[1:]]
+    sides = [min(side, LARGEST) // CELL_PIXELS * CELL_PIXELS for side in picture.shape[1:]]
     if min(sides) < MIN_SIDE:
         raise DataError(
             f"validation: a picture has {picture.shape[2]}x{picture.shape[1]} pixels; 192 a side are needed"
