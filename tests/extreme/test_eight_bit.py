@@ -58,8 +58,9 @@ def test_rounding_has_a_zero_and_equal_steps() -> None:
     assert rounding.step == pytest.approx(1.25 / 255)
     assert rounding.zero == round(0.5 / rounding.step) == 102
     x = torch.tensor([0.0, KEPT * 3.0, -KEPT * 1.0, 100.0]).view(1, 1, 1, 4).repeat(1, 2, 1, 1)
-    steps = rounding.in_place(x * rounding.per_unit)
+    steps = rounding(x)
     assert steps.dtype == torch.uint8
+    assert torch.equal(rounding.in_place(x * rounding.per_unit), steps)
     assert steps[0, 0, 0].tolist() == [102, 255, 51, 255]
     back = (steps.float() - rounding.zero) / rounding.per_unit
     assert (back - x)[:, :, :, :3].abs().amax(3).flatten().tolist() == pytest.approx(
@@ -69,8 +70,7 @@ def test_rounding_has_a_zero_and_equal_steps() -> None:
 
 def test_a_channel_that_is_always_zero() -> None:
     rounding = Rounding(torch.zeros(2, 3))
-    steps = rounding.in_place(torch.zeros(1, 3, 2, 2) * rounding.per_unit)
-    assert (steps == rounding.zero).all()
+    assert (rounding(torch.zeros(1, 3, 2, 2)) == rounding.zero).all()
 
 
 @needs_bytes

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganic.byte_products import MIDDLE, ByteConv
+from ganic.byte_products import ByteConv
 from ganic.errors import ModelFormatError
 from ganic.extreme.compact import SLOPE, Generator, ResidualBlock, Stage, Upsample
 
@@ -30,6 +30,10 @@ KEPT = 0.6
 """Share of a range that has steps; values beyond it, which hardly occur, are clipped. On 21 files of 7
 photographs the difference to float32 is 54.7, 56.2, 56.7 and 55.5 dB with 1, 0.7, 0.55 and 0.4 (bfloat16:
 56.4 dB)."""
+
+INTEGERS = 1.5 * 2**23
+"""float32 numbers of this size are whole: to add it is to round, and the low byte of the sum is that of the
+rounded number.  Takes half the passes through memory of adding, clipping, rounding and converting."""
 
 Ranges = Mapping[str, Tensor]
 """By name of a convolution of G: least and largest value [2, channels] of each channel of its input."""
@@ -50,12 +54,15 @@ class Rounding:
         self.zero = round(-least / self.step)
         self.per_unit = (1 / (self.ranges * self.step)).view(1, -1, 1, 1)
         """Steps per unit of each channel."""
+        self._whole = torch.tensor(INTEGERS + self.zero)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] float32 -> bytes."""
+        return _low_bytes(torch.addcmul(self._whole, x, self.per_unit))
 
     def in_place(self, steps: Tensor) -> Tensor:
-        """What is in units of steps, [n, c, h, w] float32 -> bytes. Overwrites it."""
-        # torch converts to signed bytes several times faster than to bytes.
-        signed = steps.add_(self.zero - MIDDLE).clamp_(-MIDDLE, MIDDLE - 1).round_().to(torch.int8)
-        return signed.view(torch.uint8).bitwise_xor_(MIDDLE)
+        """The same of what is in units of steps already. Overwrites it."""
+        return _low_bytes(steps.add_(self._whole))
 
     def conv(self, conv: nn.Conv2d, scale: Tensor | None = None) -> ByteConv:
         """A convolution that reads bytes of this rounding; its outputs are multiplied by ``scale``
@@ -71,6 +78,11 @@ class Rounding:
         return ByteConv(signed, steps, bias, self.step, self.zero, (conv.padding[0], conv.padding[1]))
 
 
+def _low_bytes(whole: Tensor) -> Tensor:
+    """float32 numbers, as bytes and INTEGERS together, -> those bytes; others clipped. Overwrites them."""
+    return whole.clamp_(INTEGERS, INTEGERS + 255).view(torch.int32).to(torch.int8).view(torch.uint8)
+
+
 class EightBitBlock(nn.Module):
     """A :class:`~ganic.extreme.compact.ResidualBlock`, float32 outside. Overwrites its input."""
 
@@ -84,13 +96,12 @@ class EightBitBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.float32, memory_format=torch.channels_last)
-        y = self.first(self.outer.in_place(x * self.outer.per_unit), torch.float32)
+        y = self.first(self.outer(x), torch.float32)
         return self.second.add_to(x, self.inner.in_place(F.leaky_relu_(y, SLOPE)))
 
 
 class EightBitUpsample(nn.Module):
-    """An :class:`~ganic.extreme.compact.Upsample` whose output is of the generator's type. Overwrites its
-    input."""
+    """An :class:`~ganic.extreme.compact.Upsample` whose output is of the generator's type."""
 
     def __init__(self, up: Upsample, ranges: Ranges, name: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -100,7 +111,7 @@ class EightBitUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.float32, memory_format=torch.channels_last)
-        return self.conv(self.rounding.in_place(x.mul_(self.rounding.per_unit)), self.dtype)
+        return self.conv(self.rounding(x), self.dtype)
 
 
 def reduce(generator: Generator, ranges: Ranges, dtype: torch.dtype) -> None:
