@@ -61,6 +61,7 @@ def speed() -> None:
     for name, function in (
         ("encode, quality given", lambda: codec.encode(picture, quality=quality)),
         ("encode, target size searched", lambda: codec.encode(picture, target_bpp=BPP)),
+        ("encode, fitted in 8 steps", lambda: codec.encode(picture, quality=quality, steps=8)),
         ("decode", lambda: codec.decode(data)),
         ("verify", lambda: codec.verify(data)),
     ):

@@ -41,7 +41,7 @@ MIME = "image/x-ganic"
 _OPTIONS = (
     *("quality", "rate", "target_bpp", "target_size", "model", "precision"),
     *("labels", "keep", "drop", "keep_boxes", "keep_mask", "simplify_labels"),
-    *("background", "segmenter", "label_format"),
+    *("background", "segmenter", "label_format", "steps"),
 )
 """What `ganic.encode` takes, under the same names."""
 

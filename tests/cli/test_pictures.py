@@ -70,6 +70,18 @@ def test_target_size_holds_for_the_whole_file(run: Run, picture: Path) -> None:
     assert not ganic.info("meta.ganic").boxes
 
 
+def test_steps_fit_a_file_to_its_picture(run: Run, picture: Path) -> None:
+    for steps in ("0", "2"):
+        arguments = ("photo.png", "--quality", "50", "--steps", steps, "-o", f"{steps}.ganic")
+        assert encode(run, *arguments).exit_code == 0
+        assert run("decode", f"{steps}.ganic").exit_code == 0
+    assert Path("0.ganic").read_bytes() == ganic.encode("photo.png", model="tiny", quality=50)
+    assert Path("2.ganic").read_bytes() == ganic.encode("photo.png", model="tiny", quality=50, steps=2)
+    assert Path("0.ganic").read_bytes() != Path("2.ganic").read_bytes()
+    result = encode(run, "photo.png", "--seconds", "2")
+    assert result.exit_code == 2 and "tiny has a search of --steps alone" in result.stderr
+
+
 def test_json(run: Run, picture: Path) -> None:
     result = encode(run, "photo.png", "--quality", "50", "--json")
     record = json.loads(result.stdout)

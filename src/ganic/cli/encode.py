@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 @options.rate_options
 @options.region_options
 @click.option(
-    "--steps", type=click.IntRange(0), metavar="N", help="Of the search, for models that search.  [40]"
+    "--steps",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Of a search for what shows a picture best in its bytes.  [40; models that need none: 0]",
 )
 @click.option(
     "--seconds",
@@ -92,9 +95,9 @@ def command(
     found = models.find(model)
     searches = found.system == "ganz"
     budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}
-    if budget and not searches:
-        raise UsageError(f"--{' and --'.join(budget)}: {found.name} does not search; leave out")
-    if searches:
+    if seconds is not None and not searches:
+        raise UsageError(f"--seconds: {found.name} has a search of --steps alone; leave out")
+    if searches or steps:
         keep_freed_memory()
     codec = load_codec(model, cast("Precision", precision))
     amount: dict[str, Any] = {
@@ -117,7 +120,7 @@ def command(
         picture = read(job)
         named = matters if labels is None else replace(matters, labels=_labels_for(labels, job.source))
         wanted = named.regions(picture, model)
-        data = codec.encode(picture, regions=wanted, background=background / 100, **amount)
+        data = codec.encode(picture, regions=wanted, background=background / 100, steps=steps, **amount)
         return Made(picture, data, time.perf_counter() - started)
 
     make: Callable[[Job], Made] = code

@@ -61,6 +61,7 @@ MSE = "mse"
 @click.option("--dists", type=WEIGHTS, help="Weights for DISTS.")
 @click.option("--inception", type=WEIGHTS, help="Inception weights for FID.")
 @click.option("--fidelity", type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help="As in decode.")
+@click.option("--steps", type=click.IntRange(0), metavar="N", help="As in encode.")
 @options.model_option
 @options.precision_option
 @click.option("--json", "as_json", is_flag=True, help="All results as one JSON object on stdout.")
@@ -79,6 +80,7 @@ def command(
     dists: Path | None,
     inception: Path | None,
     fidelity: float,
+    steps: int | None,
     model: str,
     precision: str,
     as_json: bool,
@@ -106,7 +108,7 @@ def command(
     found = models.find(model)
     baselines = {baseline.name: baseline for baseline in available()}
     lower = None if floor is None else options.named(baselines, floor.strip().lower(), "--floor")
-    ours = {point.name: _Ours(codec, found, point, fidelity, precision, lower) for point in points}
+    ours = {point.name: _Ours(codec, found, point, fidelity, steps, precision, lower) for point in points}
     contest = Contest(
         find_pictures(Path(folder)),
         ours,
@@ -159,6 +161,7 @@ class _Ours:
     model: ModelInfo
     point: _Point
     fidelity: float
+    steps: int | None
     precision: str
     floor: Baseline | None
 
@@ -173,23 +176,25 @@ class _Ours:
         parts = [f"model {self.model.digest}", self.point.name, how]
         if self.fidelity:
             parts.append(f"fidelity {self.fidelity:g}")
+        if self.steps is not None:
+            parts.append(f"steps {self.steps}")
         if self.floor:
             parts.append(f"not below {self.floor.name}: {self.floor.settings}")
         return ", ".join(parts)
 
     def encode(self, image: Image.Image) -> bytes:
         if self.point.bpp is None:
-            return self.codec.encode(image, quality=cast("float", self.point.quality) / 100)
+            return self.codec.encode(image, quality=cast("float", self.point.quality) / 100, steps=self.steps)
         size = max(1, int(self.point.bpp * image.width * image.height / 8))
         if self.floor:
             from ganic.baselines import file_of
 
             size = max(size, len(file_of(self.floor, image, self.floor.qualities[0])))
         try:
-            return self.codec.encode(image, target_bytes=size)
+            return self.codec.encode(image, target_bytes=size, steps=self.steps)
         except TargetError:
             # Too detailed for so few bits: the lowest quality takes part, and opponents get its bytes.
-            return self.codec.encode(image, quality=0)
+            return self.codec.encode(image, quality=0, steps=self.steps)
 
     def decode(self, data: bytes) -> Image.Image:
         return self.codec.decode(data, fidelity=self.fidelity)

@@ -37,6 +37,7 @@ from ganic.extreme import eight_bit
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
+from ganic.extreme.fitting import Fitter
 from ganic.extreme.integer_prior import COLOURS, GRID, IntegerPrior, Quantised
 from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
@@ -46,6 +47,7 @@ from ganic.extreme.shades import PRICE, Afar, Steps, in_steps, offsets
 from ganic.extreme.tiling import CELL, STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, block_means, look_from_afar, synthesise
 from ganic.hardware import Precision, device_of, uses_bf16
+from ganic.metrics.squeezenet import SqueezeNetFeatures
 from ganic.regions import Regions
 from ganic.tensor_names import below
 
@@ -90,7 +92,7 @@ class _View:
         self, encoder: Encoder, picture: images.Picture, coded: npt.NDArray[np.bool_] | None
     ) -> None:
         self._encoder, self._picture, self._coded = encoder, picture, coded
-        self._told = 0
+        self._told, self._reach = 0, NEAR
         self._latent: npt.NDArray[np.float32] | None = None
 
     @cached_property
@@ -98,9 +100,14 @@ class _View:
         """Of the pixels of every latent position [rows, columns, 3], in [0, 1]."""
         return block_means(self._picture)
 
+    def fit(self, fitter: Fitter, plan: Plan, index: int, bpp: float, steps: int) -> None:
+        """Fit the latent to the picture for files of this quality index; from then on it serves for all."""
+        fitter(self.latent(plan, index), self._picture, plan.at(index), bpp, steps)
+        self._reach = QUALITIES
+
     def latent(self, plan: Plan, index: int) -> npt.NDArray[np.float32]:
         """The latent [rows, columns, channels] for a file of this quality index."""
-        if self._latent is None or (self._encoder.conditioned and abs(index - self._told) > NEAR):
+        if self._latent is None or (self._encoder.conditioned and abs(index - self._told) > self._reach):
             self._latent = None  # of a large picture there is no room for two
             self._latent = analyse(self._encoder, self._picture, plan.at(index).quality, self._coded)
             self._told = index
@@ -176,6 +183,7 @@ class Codec:
         target_bytes: int | None = None,
         regions: Regions | None = None,
         background: float = BACKGROUND_DROP,
+        steps: int | None = None,
     ) -> bytes:
         """Compress a picture. At most one way of saying how much; without any, ``rate="medium"``.
 
@@ -190,6 +198,8 @@ class Codec:
             regions: what matters in the picture.  A selective model synthesises what matters not at all from
                 its label; any model spends less on what matters less.
             background: how much lower the quality is where nothing matters, 0 to 1.
+            steps: of gradient descent that fits the symbols to this picture (:mod:`ganic.extreme.fitting`):
+                the same bytes then show more of it. Each takes longer than all else together; None: none.
 
         Raises:
             UsageError: arguments contradict each other or are out of range; regions are of another size, or
@@ -204,6 +214,9 @@ class Codec:
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
         partial = 0 < plan.share < 1
+        gradients = steps or 0
+        if gradients:
+            self._check_steps(gradients, plan)
         view = _View(self._encoder, picture, plan.coded if partial else None)
 
         def code(index: int, plan: Plan = plan, price: float | None = None) -> bytes:
@@ -242,12 +255,21 @@ class Codec:
             shown.paste(picture.image, mask=coded)
             view = _View(self._encoder, replace(picture, image=shown), plan.coded)
 
+        def fit(data: bytes) -> int:
+            """Fit what is seen to the picture, for files like this one; returns their quality index."""
+            index = bitstream.unpack(data).streams[0][0]
+            bpp = 8 * (len(data) - beside) / (picture.width * picture.height)
+            view.fit(self._fitter, plan, index, bpp, gradients)
+            return index
+
+        beside = sum(map(len, metadata.values()))
         if amount.quality is not None:
             index = round(amount.quality * (QUALITIES - 1))
             if partial:
                 look_again(code(index))
+            if gradients:
+                fit(code(index))
             return code(index)
-        beside = sum(map(len, metadata.values()))
         limit = amount.limit(picture.width, picture.height, beside)
         guess = expected_index(picture, 8 * (limit - beside) / (picture.width * picture.height))
         best, smallest = search(limit)
@@ -256,6 +278,10 @@ class Codec:
             first = best
             best, smallest = search(limit)
             best = best or first  # a limit that could only just be kept
+        if gradients and (best or amount.is_goal):
+            first, guess = best, fit(best or smallest)
+            best, smallest = search(limit)
+            best = best or first
         if amount.is_goal:
             return best or smallest
         if best is None:
@@ -264,6 +290,14 @@ class Codec:
                 "ask for more or make the picture smaller"
             )
         return best
+
+    def _check_steps(self, steps: int, plan: Plan) -> None:
+        if steps < 0:
+            raise UsageError(f"steps: {steps}; give how many, or 0 for none")
+        if plan.share < 1:
+            raise UsageError(
+                "steps: pictures of which a part is synthesised are not fitted; leave out, or keep everything"
+            )
 
     def _plan(
         self, picture: images.Picture, regions: Regions | None, background: float
@@ -303,6 +337,16 @@ class Codec:
         with torch.inference_mode(False):
             return self._network(Afar, "afar")
 
+    @cached_property
+    def _fitter(self) -> Fitter:
+        def choose(gained: npt.NDArray[np.float32], part: Allocation) -> Quantised:
+            return self._choose(gained, part, None)
+
+        with torch.inference_mode(False):
+            generator = self._placed(self._network(Generator, "generator"))
+            trunk = SqueezeNetFeatures().to(self.device)
+        return Fitter(generator, trunk, self.prior, self._gains, choose)
+
     def _network(self, kind: Callable[..., Network], name: str, fidelity: float = 0.0) -> Network:
         """One of the model's networks, as float32 on the CPU.  Raises ModelFormatError."""
         state = self._part(name)
@@ -337,16 +381,19 @@ class Codec:
             part = area.tile(tile)
             gained = latent[tile.top : tile.bottom, tile.left : tile.right] * self._gains[part.quality]
             gained *= part.coded[:, :, None]
-            padded = np.pad(gained, ((0, -tile.height % CELL), (0, -tile.width % CELL), (0, 0)), mode="edge")
-            hyper = (
-                self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
-            )
-            chosen = self.prior.quantise(gained, hyper, part, price)
+            chosen = self._choose(gained, part, price)
             if self._shade_steps is not None:
                 chosen = self._with_shades(chosen, view, latent, area, tile, price)
             streams.append(self.prior.write(chosen))
             symbols.append(chosen.canonical())
         return _Coded(quality, tuple(streams), tuple(symbols))
+
+    def _choose(self, gained: npt.NDArray[np.float32], part: Allocation, price: float | None) -> Quantised:
+        """Symbols of a tile's latent in steps [height, width, channels]."""
+        height, width, _ = gained.shape
+        padded = np.pad(gained, ((0, -height % CELL), (0, -width % CELL), (0, 0)), mode="edge")
+        hyper = self._hyper_encoder(torch.from_numpy(padded).permute(2, 0, 1)[None])[0].contiguous().numpy()
+        return self.prior.quantise(gained, hyper, part, price)
 
     def _with_shades(
         self,

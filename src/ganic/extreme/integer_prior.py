@@ -387,6 +387,22 @@ class IntegerPrior:
         shades[:, coarse.coded] = symbols.reshape(COLOURS, -1)
         return Quantised(quantised.latent, (*quantised.symbols, symbols), (*quantised.indices, index), shades)
 
+    def on_grid(self, quantised: Quantised, area: Allocation) -> tuple[Int16, Index]:
+        """A latent's symbols and their tables where they belong, [height, width, latent]; 0 where not
+        coded."""
+        symbols = np.zeros((*area.shape, self.latent), dtype=np.int16)
+        tables = np.zeros((*area.shape, self.latent), dtype=np.uint8)
+        for number in range(GROUPS):
+            start = 0
+            for block in blocks(number, self.latent):
+                part = area.coded[block[:2]]
+                shape = symbols[block][part].shape
+                stop = start + shape[0] * shape[1]
+                symbols[block][part] = quantised.symbols[1 + number][start:stop].reshape(shape)
+                tables[block][part] = quantised.indices[1 + number][start:stop].reshape(shape)
+                start = stop
+        return symbols, tables
+
     def bits(self, quantised: Quantised) -> float:
         """Ideal code length of a tile."""
         return self.tables.bits(np.concatenate(quantised.symbols), np.concatenate(quantised.indices))

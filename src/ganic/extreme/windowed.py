@@ -45,17 +45,17 @@ def analyse(
     """
     rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
     parameter = next(encoder.parameters())
-    uniform = _uniform(quality)
+    uniform = is_uniform(quality)
     latent: npt.NDArray[np.float32] | None = None
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
-        pixels = _pixels(picture, row, column)
+        pixels = pixels_of(picture, row, column)
         x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
         where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         heat = None
         if coded is not None:
             heat = torch.from_numpy(coded[where])[None, None].to(x.device, x.dtype)
         y = (
-            encoder(x, _index(quality[where], uniform).to(x.device), heat)[0]
+            encoder(x, index_of(quality[where], uniform).to(x.device), heat)[0]
             .permute(1, 2, 0)
             .float()
             .cpu()
@@ -93,7 +93,7 @@ def look_from_afar(
     seen = latent[where].copy()
     seen[inside] = shown
     y = torch.from_numpy(seen).permute(2, 0, 1)[None]
-    means = afar(y, _index(quality[where], _uniform(quality)))[0].permute(1, 2, 0)
+    means = afar(y, index_of(quality[where], is_uniform(quality)))[0].permute(1, 2, 0)
     inner: npt.NDArray[np.float32] = means.numpy()[inside]
     return inner
 
@@ -103,7 +103,7 @@ def block_means(picture: images.Picture) -> npt.NDArray[np.float32]:
     rows, columns = -(-picture.height // STRIDE), -(-picture.width // STRIDE)
     found = np.empty((rows, columns, 3), dtype=np.float32)
     for row in spans(rows, WINDOW, 0):
-        pixels = _pixels(picture, row, Span(0, columns, 0, columns))
+        pixels = pixels_of(picture, row, Span(0, columns, 0, columns))
         # Down first: whole rows are added at once.
         lines = pixels.reshape(-1, STRIDE, columns * STRIDE * 3).sum(1, dtype=np.uint16)
         sums = lines.reshape(-1, columns, STRIDE, 3).sum(2, dtype=np.uint32)
@@ -128,13 +128,13 @@ def synthesise(
     rows, columns, _ = latent.shape
     parameter = next(generator.parameters())
     scales = 1 / (GRID * gains)
-    uniform = _uniform(area.quality)
+    uniform = is_uniform(area.quality)
     if shades is not None:
         shades = shades.to(parameter.device)
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
         where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
         quality = area.quality[where]
-        index = _index(quality, uniform).to(parameter.device)
+        index = index_of(quality, uniform).to(parameter.device)
         y = torch.from_numpy(latent[where] * scales[quality]).to(parameter.device, parameter.dtype)
         labels = None if conditions is None else conditions(row, column)
         if labels is not None:
@@ -152,7 +152,7 @@ def synthesise(
         canvas.paste(column.start * STRIDE, row.start * STRIDE, pixels.cpu().numpy())
 
 
-def _pixels(picture: images.Picture, row: Span, column: Span) -> npt.NDArray[np.uint8]:
+def pixels_of(picture: images.Picture, row: Span, column: Span) -> npt.NDArray[np.uint8]:
     """The pixels of latent positions, margins included; beyond its edges a picture goes on as it ends."""
     x0, y0 = column.outer_start * STRIDE, row.outer_start * STRIDE
     x1, y1 = column.outer_stop * STRIDE, row.outer_stop * STRIDE
@@ -163,11 +163,11 @@ def _pixels(picture: images.Picture, row: Span, column: Span) -> npt.NDArray[np.
     return pixels
 
 
-def _uniform(quality: npt.NDArray[np.uint8]) -> bool:
+def is_uniform(quality: npt.NDArray[np.uint8]) -> bool:
     return bool((quality == quality[0, 0]).all())
 
 
-def _index(quality: npt.NDArray[np.uint8], uniform: bool) -> Tensor:
+def index_of(quality: npt.NDArray[np.uint8], uniform: bool) -> Tensor:
     """Of one picture's quality [h, w] what networks are told: [1] where the whole picture has one, a map [1,
     h, w] otherwise."""
     return torch.from_numpy(quality[:1, 0] if uniform else quality[None])

@@ -100,7 +100,7 @@ class Codec:
         rate: str | None = None,
         target_bpp: float | None = None,
         target_bytes: int | None = None,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
         seconds: float | None = None,
         report: Report | None = None,
         first_layer: StoredLayer | Literal["auto"] = "auto",
@@ -119,7 +119,7 @@ class Codec:
                 nothing says how much.
             target_bpp: bits per pixel of the whole file, not to be exceeded.
             target_bytes: size of the whole file, not to be exceeded.
-            steps: gradients per picture; 0 takes what the encoder says.
+            steps: gradients per picture, 40 if None; 0 takes what the encoder says.
             seconds: a limit of time, for all pictures together.
             report: called after every step, with mean squared errors.
             first_layer: "auto" is the learned basis where the model has one, else a structured random layer.
@@ -142,7 +142,7 @@ class Codec:
             kind = "structured" if self.model.basis is None else "basis"
         inputs = self.model.latent_size(ratio) if kind in ("structured", "dense") else 0
         head = Head("tiles", 0, kind, 0, inputs=inputs, seed=seed)
-        settings = Settings(steps=steps, seconds=seconds)
+        settings = Settings(steps=DEFAULT_STEPS if steps is None else steps, seconds=seconds)
         encoding = Encoding(self.model, head, amount.quality, settings, report, self.bf16)
         _ = encoding.layer  # raises before any work is done
         jobs = [self._job(images.read(source), fit, amount) for source in sources]
