@@ -116,7 +116,8 @@ def encode(
 
     ``steps`` are those of a search for what shows this picture best in so many bytes. GANZ models cannot do
     without and take 40; others say at once what is best for pictures like it, and find out more about this
-    one only if asked to: eight steps take some forty times as long, and a tenth off the perceptual distance.
+    one only if asked to: eight steps take some forty times as long, and from 8 % of the perceptual distance
+    at 0.05 to 18 % at 0.2 bits per pixel.
 
     ``model`` is the name of an installed model or the path of a model file. ``precision`` is that of the
     networks beside the entropy coder: bfloat16 is faster on processors that have it, and "auto" knows.

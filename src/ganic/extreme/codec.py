@@ -92,7 +92,7 @@ class _View:
         self, encoder: Encoder, picture: images.Picture, coded: npt.NDArray[np.bool_] | None
     ) -> None:
         self._encoder, self._picture, self._coded = encoder, picture, coded
-        self._told, self._reach = 0, NEAR
+        self._told, self._fitted = 0, False
         self._latent: npt.NDArray[np.float32] | None = None
 
     @cached_property
@@ -103,11 +103,12 @@ class _View:
     def fit(self, fitter: Fitter, plan: Plan, index: int, bpp: float, steps: int) -> None:
         """Fit the latent to the picture for files of this quality index; from then on it serves for all."""
         fitter(self.latent(plan, index), self._picture, plan.at(index), bpp, steps)
-        self._reach = QUALITIES
+        self._fitted = True
 
     def latent(self, plan: Plan, index: int) -> npt.NDArray[np.float32]:
         """The latent [rows, columns, channels] for a file of this quality index."""
-        if self._latent is None or (self._encoder.conditioned and abs(index - self._told) > self._reach):
+        elsewhere = self._encoder.conditioned and abs(index - self._told) > NEAR
+        if self._latent is None or (elsewhere and not self._fitted):
             self._latent = None  # of a large picture there is no room for two
             self._latent = analyse(self._encoder, self._picture, plan.at(index).quality, self._coded)
             self._told = index
