@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -183,18 +184,19 @@ class _Ours:
         return ", ".join(parts)
 
     def encode(self, image: Image.Image) -> bytes:
+        encode = partial(self.codec.encode, image, steps=self.steps)
         if self.point.bpp is None:
-            return self.codec.encode(image, quality=cast("float", self.point.quality) / 100, steps=self.steps)
+            return encode(quality=cast("float", self.point.quality) / 100)
         size = max(1, int(self.point.bpp * image.width * image.height / 8))
         if self.floor:
             from ganic.baselines import file_of
 
             size = max(size, len(file_of(self.floor, image, self.floor.qualities[0])))
         try:
-            return self.codec.encode(image, target_bytes=size, steps=self.steps)
+            return encode(target_bytes=size)
         except TargetError:
             # Too detailed for so few bits: the lowest quality takes part, and opponents get its bytes.
-            return self.codec.encode(image, quality=0, steps=self.steps)
+            return encode(quality=0)
 
     def decode(self, data: bytes) -> Image.Image:
         return self.codec.decode(data, fidelity=self.fidelity)

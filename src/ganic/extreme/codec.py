@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,6 @@ from ganic.extreme import eight_bit
 from ganic.extreme.allocation import Allocation, Plan
 from ganic.extreme.compact import Encoder, Generator
 from ganic.extreme.conditioning import QUALITIES, anchor_weights
-from ganic.extreme.fitting import Fitter
 from ganic.extreme.integer_prior import COLOURS, GRID, IntegerPrior, Quantised
 from ganic.extreme.layout import grid, plan_of
 from ganic.extreme.prior import HyperEncoder
@@ -47,9 +46,11 @@ from ganic.extreme.shades import PRICE, Afar, Steps, in_steps, offsets
 from ganic.extreme.tiling import CELL, STRIDE, Tile, in_pixels, tiles
 from ganic.extreme.windowed import analyse, block_means, look_from_afar, synthesise
 from ganic.hardware import Precision, device_of, uses_bf16
-from ganic.metrics.squeezenet import SqueezeNetFeatures
 from ganic.regions import Regions
 from ganic.tensor_names import below
+
+if TYPE_CHECKING:
+    from ganic.extreme.fitting import Fitter
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -214,6 +215,8 @@ class Codec:
         )
         plan, scene = self._plan(picture, regions, background)
         metadata = boxes.from_picture(picture)
+        beside = sum(map(len, metadata.values()))
+        guess = QUALITIES // 2  # where a search for a size begins, until more is known
         partial = 0 < plan.share < 1
         gradients = steps or 0
         if gradients:
@@ -256,33 +259,28 @@ class Codec:
             shown.paste(picture.image, mask=coded)
             view = _View(self._encoder, replace(picture, image=shown), plan.coded)
 
-        def fit(data: bytes) -> int:
-            """Fit what is seen to the picture, for files like this one; returns their quality index."""
-            index = bitstream.unpack(data).streams[0][0]
+        def fit(data: bytes) -> None:
+            """Fit what is seen to the picture, for files like this one."""
+            nonlocal guess
+            guess = bitstream.unpack(data).streams[0][0]
             bpp = 8 * (len(data) - beside) / (picture.width * picture.height)
-            view.fit(self._fitter, plan, index, bpp, gradients)
-            return index
+            view.fit(self._fitter, plan, guess, bpp, gradients)
 
-        beside = sum(map(len, metadata.values()))
+        revise = look_again if partial else fit if gradients else None
+
         if amount.quality is not None:
             index = round(amount.quality * (QUALITIES - 1))
-            if partial:
-                look_again(code(index))
-            if gradients:
-                fit(code(index))
+            if revise:
+                revise(code(index))
             return code(index)
         limit = amount.limit(picture.width, picture.height, beside)
         guess = expected_index(picture, 8 * (limit - beside) / (picture.width * picture.height))
         best, smallest = search(limit)
-        if partial:
-            look_again(best or smallest)
+        if revise and (partial or best or amount.is_goal):
+            revise(best or smallest)
             first = best
             best, smallest = search(limit)
             best = best or first  # a limit that could only just be kept
-        if gradients and (best or amount.is_goal):
-            first, guess = best, fit(best or smallest)
-            best, smallest = search(limit)
-            best = best or first
         if amount.is_goal:
             return best or smallest
         if best is None:
@@ -340,13 +338,14 @@ class Codec:
 
     @cached_property
     def _fitter(self) -> Fitter:
-        def choose(gained: npt.NDArray[np.float32], part: Allocation) -> Quantised:
-            return self._choose(gained, part, None)
+        # Who does not fit does not wait for what measures how pictures look.
+        from ganic.extreme.fitting import Fitter
+        from ganic.metrics.squeezenet import SqueezeNetFeatures
 
         with torch.inference_mode(False):
             generator = self._placed(self._network(Generator, "generator"))
             trunk = SqueezeNetFeatures().to(self.device)
-        return Fitter(generator, trunk, self.prior, self._gains, choose)
+        return Fitter(generator, trunk, self.prior, self._gains, self._choose)
 
     def _network(self, kind: Callable[..., Network], name: str, fidelity: float = 0.0) -> Network:
         """One of the model's networks, as float32 on the CPU.  Raises ModelFormatError."""
@@ -389,7 +388,9 @@ class Codec:
             symbols.append(chosen.canonical())
         return _Coded(quality, tuple(streams), tuple(symbols))
 
-    def _choose(self, gained: npt.NDArray[np.float32], part: Allocation, price: float | None) -> Quantised:
+    def _choose(
+        self, gained: npt.NDArray[np.float32], part: Allocation, price: float | None = None
+    ) -> Quantised:
         """Symbols of a tile's latent in steps [height, width, channels]."""
         height, width, _ = gained.shape
         padded = np.pad(gained, ((0, -height % CELL), (0, -width % CELL), (0, 0)), mode="edge")

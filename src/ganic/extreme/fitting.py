@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganic import images
+from ganic.adam import Adam
 from ganic.extreme.allocation import Allocation
 from ganic.extreme.compact import Generator
 from ganic.extreme.integer_prior import GRID, IntegerPrior, Quantised
@@ -108,7 +109,7 @@ class Fitter:
         inside = latent[tile.top : tile.bottom, tile.left : tile.right]
         gains = self.gains[part.quality]
         y = torch.from_numpy(inside * gains)
-        mean, square = torch.zeros_like(y), torch.zeros_like(y)
+        adam = Adam(y, BETAS, eps=1e-12)
         before = 1.0
         phases = torch.Generator().manual_seed(0)
         for step in range(steps):
@@ -125,11 +126,8 @@ class Fitter:
                 )
                 slope = self._pull(latent, picture, area, (rows, columns), before, phase)
                 gradient[where] += slope * bpp / torch.from_numpy(gains[where])
-            mean.lerp_(gradient, 1 - BETAS[0])
-            square.lerp_(gradient.square(), 1 - BETAS[1])
             rate = RATE * math.sqrt(bpp / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            scale = (square / (1 - BETAS[1] ** (step + 1))).sqrt_().add_(1e-12)
-            y.addcdiv_(mean, scale, value=-rate / (1 - BETAS[0] ** (step + 1)))
+            y = adam(y, gradient, rate)
         inside[:] = y.numpy() / gains
 
     def _slopes(self, chosen: Quantised, part: Allocation) -> Tensor:
@@ -170,8 +168,8 @@ class Fitter:
                 looks = looks + STRUCTURE * (1 - ms_ssim(x, y.float()).mean())
             lacks = x.shape[2] * x.shape[3] * (SQUARES / before * squares + looks)
             (gradient,) = torch.autograd.grad(lacks, z)
-        inner = tuple(slice(s.start - s.outer_start, s.stop - s.outer_start) for s in window)
-        return gradient[0].permute(1, 2, 0)[inner].float().cpu()
+        rows, columns = window
+        return gradient[0].permute(1, 2, 0)[rows.inner, columns.inner].float().cpu()
 
     def _error(self, latent: Float32, picture: images.Picture, area: Allocation, tile: Tile) -> float:
         """The MSE of a tile and what its windows show around it; never 0."""
@@ -192,19 +190,16 @@ class Fitter:
 
     def _shown(self, latent: Float32, window: Window) -> Tensor:
         """What G receives of a window, [1, channels, h, w]."""
-        part = torch.from_numpy(latent[_outer(window)])
+        rows, columns = window
+        part = torch.from_numpy(latent[rows.outer, columns.outer])
         return part.to(self._device, self._dtype).permute(2, 0, 1)[None]
 
     def _drawn(self, z: Tensor, area: Allocation, window: Window) -> Tensor:
         """A window's picture [1, 3, 16 h, 16 w]."""
-        quality = index_of(area.quality[_outer(window)], is_uniform(area.quality))
+        rows, columns = window
+        quality = index_of(area.quality[rows.outer, columns.outer], is_uniform(area.quality))
         drawn: Tensor = self.generator(z, quality.to(self._device))
         return drawn
-
-
-def _outer(window: Window) -> tuple[slice, slice]:
-    rows, columns = window
-    return slice(rows.outer_start, rows.outer_stop), slice(columns.outer_start, columns.outer_stop)
 
 
 def _original(picture: images.Picture, window: Window) -> Tensor:

@@ -45,6 +45,16 @@ class Span:
     outer_start: int
     outer_stop: int
 
+    @property
+    def outer(self) -> slice:
+        """The larger range."""
+        return slice(self.outer_start, self.outer_stop)
+
+    @property
+    def inner(self) -> slice:
+        """The range itself, counted from where the larger one begins."""
+        return slice(self.start - self.outer_start, self.stop - self.outer_start)
+
 
 @dataclass(frozen=True)
 class Tile:

@@ -50,7 +50,7 @@ def analyse(
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
         pixels = pixels_of(picture, row, column)
         x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None].to(parameter.dtype) / 255
-        where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
+        where = row.outer, column.outer
         heat = None
         if coded is not None:
             heat = torch.from_numpy(coded[where])[None, None].to(x.device, x.dtype)
@@ -63,10 +63,7 @@ def analyse(
         )
         if latent is None:
             latent = np.empty((rows, columns, y.shape[2]), dtype=np.float32)
-        latent[row.start : row.stop, column.start : column.stop] = y[
-            row.start - row.outer_start : row.stop - row.outer_start,
-            column.start - column.outer_start : column.stop - column.outer_start,
-        ]
+        latent[row.start : row.stop, column.start : column.stop] = y[row.inner, column.inner]
     assert latent is not None
     return latent
 
@@ -132,7 +129,7 @@ def synthesise(
     if shades is not None:
         shades = shades.to(parameter.device)
     for row, column in windows(rows, columns, _side(rows, columns), MARGIN):
-        where = slice(row.outer_start, row.outer_stop), slice(column.outer_start, column.outer_stop)
+        where = row.outer, column.outer
         quality = area.quality[where]
         index = index_of(quality, uniform).to(parameter.device)
         y = torch.from_numpy(latent[where] * scales[quality]).to(parameter.device, parameter.dtype)
