@@ -1,4 +1,4 @@
-"""The compact objective: its three stages, and d term by term against plain arithmetic."""
+"""The compact objective: its stages, and d term by term against plain arithmetic."""
 
 from __future__ import annotations
 
@@ -411,6 +411,29 @@ def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> Non
     assert game.glance is not None and game.glance.weight.grad is not None
     game.after_step(0, {})
     assert game._seen is None and game._latent is None
+
+
+def test_the_generator_stage_is_the_joint_one_for_the_generator_alone(objective: Make) -> None:
+    """The same loss, gradients and files, and none for encoder and entropy model."""
+    settings = {"texture": 0.0, "adversarial": 0.3, "matching": 0.7, "shaded": True}
+    batch, found = {"image": pictures()}, {}
+    for stage, player in (("joint", "codec"), ("generator", "generator")):
+        game = objective(stage=stage, **settings)
+        assert game.players(0) == (player, "discriminator")
+        loss, stats = game.loss(player, batch, 0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in game.codec.generator.parameters()]
+        found[stage] = loss, stats, gradients
+    (loss, stats, gradients), (same, alike, others) = found["joint"], found["generator"]
+    assert same.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert {name: float(value.detach()) for name, value in alike.items()} == pytest.approx(
+        {name: float(value.detach()) for name, value in stats.items()}, rel=1e-5
+    )
+    for one, other in zip(gradients, others, strict=True):
+        assert one is not None and other is not None
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-7)
+    moved = {id(p) for p in game.codec.parameters() if p.grad is not None}
+    assert moved == set(map(id, game.parameters("generator")))
 
 
 def test_the_prior_stage_moves_the_entropy_model_alone(objective: Make) -> None:

@@ -6,8 +6,9 @@ Agustsson et al. 2019, Eq. (4) in both papers' numbering:
 
 in stages, each of which may be the last.  *distortion*: E, G and the entropy model minimise
 ``H + lambda(q) * 255^2 * d``, in bits per pixel, for a quality index q drawn anew for every picture: one
-model for all rates.  *joint*: the same with L_GAN, as the papers train.  *prior*: E and G stay as they are,
-the entropy model learns alone, for ``H`` and the squared error that its means leave in the latent.
+model for all rates.  *joint*: the same with L_GAN, as the papers train.  *generator*: the joint stage's
+objective for G alone; files stay as they are.  *prior*: E and G stay as they are, the entropy model learns
+alone, for ``H`` and the squared error that its means leave in the latent.
 *adversarial*: E and the entropy model stay as they are, so files do not change; G plays against a multi-scale
 discriminator.  *shades*: all of them stay as they are, and what an encoder has to know to add
 :mod:`ganic.extreme.shades` is learned.
@@ -45,7 +46,7 @@ from ganic.extreme.distortion import (
     unevenness,
 )
 from ganic.extreme.game import Seen, discriminator_turn, generator_terms
-from ganic.extreme.model import Architecture, CompactModel
+from ganic.extreme.model import Architecture, CompactModel, Reconstruction
 from ganic.extreme.prior import PriorOutput
 from ganic.extreme.projected_discriminator import ProjectedDiscriminator
 from ganic.extreme.shades import PRICE, Shades, fitted, from_rgb, means, step_of, to_rgb
@@ -69,8 +70,11 @@ PATIENCE = 0.02
 FACTORS = 1e-3, 1e2
 """How far it follows: rates that no quality reaches would lead it away for ever."""
 
-LEARNERS = {"adversarial": "generator", "prior": "prior", "shades": "shades"}
+LEARNERS = {"generator": "generator", "adversarial": "generator", "prior": "prior", "shades": "shades"}
 """Who learns in stages that do not train the whole codec."""
+
+WHOLE = ("distortion", "joint", "generator")
+"""Stages whose objective is that of the whole codec."""
 
 BLOTCHES = 0.3
 """Squared grey levels that errors of shades are measured against where a picture has hardly any."""
@@ -80,7 +84,7 @@ class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Literal["distortion", "joint", "prior", "adversarial", "shades"] = "distortion"
+    stage: Literal["distortion", "joint", "generator", "prior", "adversarial", "shades"] = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
@@ -94,7 +98,7 @@ class CompactSettings(DistortionWeights):
     game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     # Steps of shades, in grey levels at quality index 0 and 255: see ganic.extreme.shades.
     shades: tuple[Grey, Grey] = (2.4, 0.6)
-    # In stages that train the whole codec: pictures are judged with their shades, which cost bits.
+    # In stages with the objective of the whole codec: pictures are judged with their shades, which cost bits.
     shaded: bool = False
     lattice: Weight = 0.0  # of errors that cling to a lattice of 16 pixels, which L_GAN alone leaves
     screen: Weight = 0.0  # of fine regular patterns in them, which look like texture to D
@@ -113,10 +117,8 @@ class CompactSettings(DistortionWeights):
         ends = self.lambda_before or (self.lambda_low, self.lambda_high)
         if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
             raise ValueError("lambda grows with the quality; give the smaller one first")
-        if self.shaded and self.stage in LEARNERS:
-            raise ValueError(
-                "shaded: only stages that train the whole codec judge pictures with their shades"
-            )
+        if self.shaded and self.stage not in WHOLE:
+            raise ValueError(f"shaded: only the stages {', '.join(WHOLE)} judge pictures with their shades")
         return self
 
     @field_validator("slopes")
@@ -129,7 +131,8 @@ class CompactSettings(DistortionWeights):
     @property
     def plays(self) -> bool:
         """Whether there is a discriminator."""
-        return self.stage in ("joint", "adversarial") and (self.adversarial > 0 or self.matching > 0)
+        stages = ("joint", "generator", "adversarial")
+        return self.stage in stages and (self.adversarial > 0 or self.matching > 0)
 
 
 class GenerativeCompression:
@@ -204,7 +207,7 @@ class GenerativeCompression:
         if player == "shades":
             return self._shades_turn(batch)
         self.distortion.eyes.redraw()
-        return self._codec_turn(batch) if player == "codec" else self._generator_turn(batch)
+        return self._codec_turn(batch) if self.settings.stage in WHOLE else self._generator_turn(batch)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         if self.asking is not None:
@@ -255,9 +258,14 @@ class GenerativeCompression:
         return {"paid": (batch["weight"] * bpp / batch["rate"]).mean()}
 
     def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """H + lambda * 255^2 * d, with d in units of the MSE, and in the joint stage L_GAN."""
+        """H + lambda * 255^2 * d, with d in units of the MSE, and L_GAN where there is a discriminator."""
         x, quality = batch["image"], self._quality(batch)
-        out = self.codec(x, quality)  # as a whole: `compile` compiles its call
+        if self.settings.stage == "generator":
+            with torch.no_grad():
+                latent, prior = self.codec.compress(x, quality)
+            out = Reconstruction(self.codec.generator(latent, quality), latent, prior)
+        else:
+            out = self.codec(x, quality)  # as a whole: `compile` compiles its call
         bits, y = out.prior.bits, out.picture.float()
         if self.settings.shaded:
             added, beside = self._shades_for(means(x - y), quality)
