@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,28 +120,22 @@ class Layer:
         self.factor = torch.from_numpy(factor)
         self.offset = torch.from_numpy(bias * factor + 0.5)
 
-    def matrix(self, columns: slice = slice(None)) -> ExactMatrix:
-        """Of all outputs, or of some."""
-        first, last, _ = columns.indices(self.weight.shape[1])
-        found = self.matrices.get((first, last))
-        if found is None:
-            found = self.matrices[first, last] = ExactMatrix(self.weight[:, columns])
-        return found
+    @cached_property
+    def matrix(self) -> ExactMatrix:
+        """Of all outputs."""
+        return ExactMatrix(self.weight)
 
     def accumulate(self, x: Integers) -> Float32:
         """[h, w, inputs] -> [h, w, outputs] sums, without bias."""
         numbers, zero = in_bytes(x)
         seen = _neighbourhoods(numbers, zero) if self.size == 3 else numbers
-        return _sums(seen, self.matrix(), zero)
+        return _sums(seen, self.matrix, zero)
 
-    def rescale(
-        self, sums: Float32, columns: slice = slice(None), offset: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def rescale(self, sums: Float32, offset: torch.Tensor | None = None) -> torch.Tensor:
         """Sums without bias -> float64 whose whole part is on the next layer's grid, not yet clipped."""
         # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact, and so in
         # any order.
-        offset = self.offset[..., columns] if offset is None else offset
-        return torch.addcmul(offset, torch.from_numpy(sums), self.factor[columns])
+        return torch.addcmul(self.offset if offset is None else offset, torch.from_numpy(sums), self.factor)
 
     def activate(self, x: Integers, offset: torch.Tensor | None = None) -> Bytes:
         """The layer followed by rectification to 0..255.  ``offset``: of every position, where the layer has
@@ -182,6 +177,28 @@ class ContextLayer(Layer):
         return sums
 
 
+class HeadLayer(Layer):
+    """The last layer of a pass: means and scale indices.  A position needs those of one channel group."""
+
+    def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], name: str) -> None:
+        super().__init__(tensors, name)
+        latent = self.weight.shape[1] // 2
+        self.group = latent // GROUPS
+        self.by_group = []
+        for number in range(GROUPS):
+            means = np.arange(number * self.group, (number + 1) * self.group)
+            columns = np.concatenate([means, latent + means])
+            parts = self.factor[columns], self.offset[columns]
+            self.by_group.append((ExactMatrix(self.weight[:, columns]), *parts))
+
+    def of_group(self, number: int, x: Bytes) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of one channel group at n positions [n, inputs]: means and scale indices [n, group] as `rescale`
+        gives them."""
+        matrix, factor, offset = self.by_group[number]
+        both = torch.addcmul(offset, torch.from_numpy(matrix(x)), factor)
+        return both[:, : self.group], both[:, self.group :]
+
+
 def _neighbourhoods(x: Integers, zero: int) -> Integers:
     """[h, w, c] -> a view [h, w, 3, 3, c] of every position's neighbours, ``zero`` beyond the borders."""
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=zero)
@@ -201,6 +218,19 @@ def _clipped(scaled: torch.Tensor, most: int) -> Bytes:
     # What is not negative is rounded down by the conversion.
     numbers: Bytes = scaled.clamp_(0, most).to(torch.uint8).numpy()
     return numbers
+
+
+def _taken(x: Bytes, part: npt.NDArray[np.bool_] | None) -> Bytes:
+    """[h, w, c] -> [n, c], of the positions that are coded; None: of all."""
+    return x.reshape(-1, x.shape[2]) if part is None else x[part]
+
+
+def _put(values: npt.NDArray[Any], x: npt.NDArray[Any], part: npt.NDArray[np.bool_] | None) -> None:
+    """The inverse: [n, c] into [h, w, c]."""
+    if part is None:
+        x[...] = values.reshape(x.shape)
+    else:
+        x[part] = values
 
 
 def _tensor(
@@ -236,7 +266,7 @@ class IntegerPrior:
         self.context += [ContextLayer(tensors, f"passes.{p}.context", p) for p in range(1, GROUPS)]
         self.first = [Layer(tensors, f"passes.{p}.first") for p in range(GROUPS)]
         self.second = [Layer(tensors, f"passes.{p}.second") for p in range(GROUPS)]
-        self.head = [Layer(tensors, f"passes.{p}.head") for p in range(GROUPS)]
+        self.head = [HeadLayer(tensors, f"passes.{p}.head") for p in range(GROUPS)]
         self.hyper_mean: Int32 = _tensor(tensors, "hyper_mean", np.int16, 2).astype(np.int32)
         self.hyper_index: Index = _tensor(tensors, "hyper_index", np.uint8, 2).astype(np.uint8)
         self.shade_index: Index | None = None
@@ -278,14 +308,15 @@ class IntegerPrior:
         known = np.zeros((height, width, self.latent), dtype=np.int16)  # in the order of the passes
         group = self.latent // GROUPS
         latent = np.zeros((height, width, self.latent), dtype=np.int32)
+        whole = bool(area.coded.all())  # which most are, and masks take longer
         for number in range(GROUPS):
             context, head = self.context[number], self.head[number]
             x = psi if context is None else np.concatenate([psi, context.activate(known)], axis=2)
             x = self.second[number].activate(self.first[number].activate(x))
             where = blocks(number, self.latent)
-            coded = [area.coded[rows, columns] for rows, columns, _ in where]
+            coded = [None if whole else area.coded[rows, columns] for rows, columns, _ in where]
             outputs = [
-                self._head(head, x[rows, columns][part], channels)
+                self._head(head, _taken(x[rows, columns], part), channels.start // group)
                 for (rows, columns, channels), part in zip(where, coded, strict=True)
             ]
             mean = np.concatenate([mean.ravel() for mean, _ in outputs])
@@ -294,18 +325,17 @@ class IntegerPrior:
             start = 0
             for block, part, (shaped, _) in zip(where, coded, outputs, strict=True):
                 coded_now = value[start : start + shaped.size].reshape(shaped.shape)
-                latent[block][part] = coded_now
+                _put(coded_now, latent[block], part)
                 # Contexts see a quarter of a latent: floor((16 y + 2) / 4), within +-255.
                 seen = np.clip((coded_now + 2) >> 2, -ACTIVATION_MAX, ACTIVATION_MAX)
-                known[block[0], block[1], number * group : (number + 1) * group][part] = seen
+                _put(seen, known[block[0], block[1], number * group : (number + 1) * group], part)
                 start += shaped.size
         return latent
 
-    def _head(self, head: Layer, x: Bytes, channels: slice) -> tuple[Int32, Index]:
-        """Mean and scale index [n, group] of one channel group at n positions [n, hidden]; the other groups
-        are not computed."""
-        scales = slice(self.latent + channels.start, self.latent + channels.stop)
-        mean, index = (head.rescale(head.matrix(c)(x), c) for c in (channels, scales))
+    def _head(self, head: HeadLayer, x: Bytes, group: int) -> tuple[Int32, Index]:
+        """Mean and scale index [n, channels of a group] of one channel group at n positions [n, hidden]; the
+        other groups are not computed."""
+        mean, index = head.of_group(group, x)
         means: Int32 = mean.floor_().clamp_(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32).numpy()
         return means, _clipped(index, self.scales - 1)
 
