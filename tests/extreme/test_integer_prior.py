@@ -270,9 +270,10 @@ def test_training_simulates_what_runs() -> None:
     assert np.abs(features - psi[0].permute(1, 2, 0).numpy() * 16).max() <= 1
     assert (features != psi[0].permute(1, 2, 0).numpy() * 16).mean() < 0.01
     hidden = integer.second[0].activate(integer.first[0].activate(features))
+    flat = hidden.reshape(16 * 12, -1)
+    groups = [integer._head(integer.head[0], flat, group) for group in range(GROUPS)]
     means, indices = (
-        value.reshape(16, 12, LATENT)
-        for value in integer._head(integer.head[0], hidden.reshape(16 * 12, -1), slice(0, LATENT))
+        np.concatenate(parts, axis=1).reshape(16, 12, LATENT) for parts in zip(*groups, strict=True)
     )
     assert np.abs(means - simulated[0].permute(1, 2, 0).numpy() * 16).max() <= 1
     assert np.abs(indices - index[0].permute(1, 2, 0).numpy()).max() <= 1
