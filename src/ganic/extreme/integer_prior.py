@@ -115,7 +115,6 @@ class Layer:
             raise ModelFormatError(f"{name}: a multiplier is outside 0..131071; export the model again")
         self.size = size
         self.weight: npt.NDArray[np.int8] = weight.transpose(2, 3, 1, 0).reshape(-1, outputs)
-        self.matrices: dict[tuple[int, int], ExactMatrix] = {}
         factor = multiplier.astype(np.float64) * 2.0**-shift
         self.factor = torch.from_numpy(factor)
         self.offset = torch.from_numpy(bias * factor + 0.5)
@@ -188,7 +187,7 @@ class HeadLayer(Layer):
         for number in range(GROUPS):
             means = np.arange(number * self.group, (number + 1) * self.group)
             columns = np.concatenate([means, latent + means])
-            parts = self.factor[columns], self.offset[columns]
+            parts = self.factor[columns], self.offset[..., columns]
             self.by_group.append((ExactMatrix(self.weight[:, columns]), *parts))
 
     def of_group(self, number: int, x: Bytes) -> tuple[torch.Tensor, torch.Tensor]:
