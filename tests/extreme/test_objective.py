@@ -414,7 +414,7 @@ def test_the_adversarial_stage_moves_the_generator_alone(objective: Make) -> Non
 
 
 def test_the_generator_stage_is_the_joint_one_for_the_generator_alone(objective: Make) -> None:
-    """The same loss, gradients and files, and none for encoder and entropy model."""
+    """The same loss and the same gradients, but none for encoder and entropy model."""
     settings = {"texture": 0.0, "adversarial": 0.3, "matching": 0.7, "shaded": True}
     batch, found = {"image": pictures()}, {}
     for stage, player in (("joint", "codec"), ("generator", "generator")):

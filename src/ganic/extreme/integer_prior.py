@@ -77,6 +77,7 @@ Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Index = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 Coder = Callable[[int, Int32, Index], Int16]
 """Given the pass, means [n] in 1/16 and scale indices [n]: the symbols [n], from a stream or from a
 latent."""
@@ -132,9 +133,7 @@ class Layer:
 
     def rescale(self, sums: Float32, offset: torch.Tensor | None = None) -> torch.Tensor:
         """Sums without bias -> float64 whose whole part is on the next layer's grid, not yet clipped."""
-        # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact, and so in
-        # any order.
-        return torch.addcmul(self.offset if offset is None else offset, torch.from_numpy(sums), self.factor)
+        return _rescaled(sums, self.factor, self.offset if offset is None else offset)
 
     def activate(self, x: Integers, offset: torch.Tensor | None = None) -> Bytes:
         """The layer followed by rectification to 0..255.  ``offset``: of every position, where the layer has
@@ -194,7 +193,7 @@ class HeadLayer(Layer):
         """Of one channel group at n positions [n, inputs]: means and scale indices [n, group] as `rescale`
         gives them."""
         matrix, factor, offset = self.by_group[number]
-        both = torch.addcmul(offset, torch.from_numpy(matrix(x)), factor)
+        both = _rescaled(matrix(x), factor, offset)
         return both[:, : self.group], both[:, self.group :]
 
 
@@ -212,6 +211,13 @@ def _sums(x: Integers, matrix: ExactMatrix, zero: int) -> Float32:
     return sums.reshape(height, width, sums.shape[1])
 
 
+def _rescaled(sums: Float32, factor: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """``sums * factor + offset``."""
+    # The factor and every number here are multiples of 2**-shift with at most 42 bits: exact, and so in any
+    # order.
+    return torch.addcmul(offset, torch.from_numpy(sums), factor)
+
+
 def _clipped(scaled: torch.Tensor, most: int) -> Bytes:
     """floor, clipped to 0..``most``. Overwrites its input."""
     # What is not negative is rounded down by the conversion.
@@ -219,12 +225,12 @@ def _clipped(scaled: torch.Tensor, most: int) -> Bytes:
     return numbers
 
 
-def _taken(x: Bytes, part: npt.NDArray[np.bool_] | None) -> Bytes:
+def _taken(x: npt.NDArray[Any], part: Mask | None) -> npt.NDArray[Any]:
     """[h, w, c] -> [n, c], of the positions that are coded; None: of all."""
     return x.reshape(-1, x.shape[2]) if part is None else x[part]
 
 
-def _put(values: npt.NDArray[Any], x: npt.NDArray[Any], part: npt.NDArray[np.bool_] | None) -> None:
+def _put(values: npt.NDArray[Any], x: npt.NDArray[Any], part: Mask | None) -> None:
     """The inverse: [n, c] into [h, w, c]."""
     if part is None:
         x[...] = values.reshape(x.shape)
@@ -307,22 +313,20 @@ class IntegerPrior:
         known = np.zeros((height, width, self.latent), dtype=np.int16)  # in the order of the passes
         group = self.latent // GROUPS
         latent = np.zeros((height, width, self.latent), dtype=np.int32)
-        whole = bool(area.coded.all())  # which most are, and masks take longer
         for number in range(GROUPS):
             context, head = self.context[number], self.head[number]
             x = psi if context is None else np.concatenate([psi, context.activate(known)], axis=2)
             x = self.second[number].activate(self.first[number].activate(x))
-            where = blocks(number, self.latent)
-            coded = [None if whole else area.coded[rows, columns] for rows, columns, _ in where]
+            places = self._places(number, area)
             outputs = [
                 self._head(head, _taken(x[rows, columns], part), channels.start // group)
-                for (rows, columns, channels), part in zip(where, coded, strict=True)
+                for (rows, columns, channels), part in places
             ]
             mean = np.concatenate([mean.ravel() for mean, _ in outputs])
             index = np.concatenate([index.ravel() for _, index in outputs])
             value = mean + GRID * code(number, mean, index).astype(np.int32)
             start = 0
-            for block, part, (shaped, _) in zip(where, coded, outputs, strict=True):
+            for (block, part), (shaped, _) in zip(places, outputs, strict=True):
                 coded_now = value[start : start + shaped.size].reshape(shaped.shape)
                 _put(coded_now, latent[block], part)
                 # Contexts see a quarter of a latent: floor((16 y + 2) / 4), within +-255.
@@ -330,6 +334,13 @@ class IntegerPrior:
                 _put(seen, known[block[0], block[1], number * group : (number + 1) * group], part)
                 start += shaped.size
         return latent
+
+    def _places(self, number: int, area: Allocation) -> list[tuple[tuple[slice, slice, slice], Mask | None]]:
+        """The `blocks` of a pass, and which of their positions are coded; None: all, as in most tiles, where
+        masks would only take time."""
+        whole = bool(area.coded.all())
+        found = blocks(number, self.latent)
+        return [(block, None if whole else area.coded[block[:2]]) for block in found]
 
     def _head(self, head: HeadLayer, x: Bytes, group: int) -> tuple[Int32, Index]:
         """Mean and scale index [n, channels of a group] of one channel group at n positions [n, hidden]; the
@@ -366,8 +377,7 @@ class IntegerPrior:
         price = self.price if price is None else price
 
         def code(number: int, mean: Int32, index: Index) -> Int16:
-            where = blocks(number, self.latent)
-            value = [latent[block][area.coded[block[:2]]].ravel() for block in where]
+            value = [_taken(latent[block], part).ravel() for block, part in self._places(number, area)]
             return self._quantise(np.concatenate(value), mean, index, price)
 
         def code_hyper(mean: Int32, index: Index) -> Int16:
@@ -423,12 +433,11 @@ class IntegerPrior:
         tables = np.zeros((*area.shape, self.latent), dtype=np.uint8)
         for number in range(GROUPS):
             start = 0
-            for block in blocks(number, self.latent):
-                part = area.coded[block[:2]]
-                shape = symbols[block][part].shape
+            for block, part in self._places(number, area):
+                shape = _taken(symbols[block], part).shape
                 stop = start + shape[0] * shape[1]
-                symbols[block][part] = quantised.symbols[1 + number][start:stop].reshape(shape)
-                tables[block][part] = quantised.indices[1 + number][start:stop].reshape(shape)
+                _put(quantised.symbols[1 + number][start:stop].reshape(shape), symbols[block], part)
+                _put(quantised.indices[1 + number][start:stop].reshape(shape), tables[block], part)
                 start = stop
         return symbols, tables
 

@@ -257,15 +257,19 @@ class GenerativeCompression:
             return {}
         return {"paid": (batch["weight"] * bpp / batch["rate"]).mean()}
 
+    def _reconstruction(self, x: Tensor, quality: Tensor) -> Reconstruction:
+        """What the codec makes of pictures; where the generator learns alone, all before it is given."""
+        if LEARNERS.get(self.settings.stage) != "generator":
+            whole: Reconstruction = self.codec(x, quality)  # in one call, which `compile` compiles
+            return whole
+        with torch.no_grad():
+            latent, prior = self.codec.compress(x, quality)
+        return Reconstruction(self.codec.generator(latent, quality), latent, prior)
+
     def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H + lambda * 255^2 * d, with d in units of the MSE, and L_GAN where there is a discriminator."""
         x, quality = batch["image"], self._quality(batch)
-        if self.settings.stage == "generator":
-            with torch.no_grad():
-                latent, prior = self.codec.compress(x, quality)
-            out = Reconstruction(self.codec.generator(latent, quality), latent, prior)
-        else:
-            out = self.codec(x, quality)  # as a whole: `compile` compiles its call
+        out = self._reconstruction(x, quality)
         bits, y = out.prior.bits, out.picture.float()
         if self.settings.shaded:
             added, beside = self._shades_for(means(x - y), quality)
@@ -355,13 +359,12 @@ class GenerativeCompression:
     def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
         x, quality = batch["image"], self._quality(batch)
-        with torch.no_grad():
-            latent, prior = self.codec.compress(x, quality)
-        y = self.codec.generator(latent, quality).float()
+        out = self._reconstruction(x, quality)
+        y = out.picture.float()
         weight = torch.ones_like(quality) if self.asking is None else batch["weight"]
         terms = {name: (weight[: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
-        terms |= self._evenness(x, y) | self._game(x, y, latent, batch)
-        bpp = prior.bits / (x.shape[2] * x.shape[3])
+        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
+        bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
         return torch.stack(list(terms.values())).sum(), stats
 
