@@ -290,6 +290,26 @@ def test_the_game_counts_less_where_there_are_more_bits(objective: Make) -> None
     assert sums[2] == pytest.approx([value / 2 for value in sums[0]], rel=1e-5)
 
 
+def test_the_game_may_be_played_in_some_steps_and_counts_as_often(objective: Make) -> None:
+    batch = {"image": pictures()}
+
+    def turn(step: int, every: int) -> tuple[GenerativeCompression, dict[str, float]]:
+        game = objective(stage="generator", texture=0.0, perceptual=0.0, adversarial=0.3, game_every=every)
+        _, stats = game.loss("generator", batch, step)
+        return game, {name: float(value.detach()) for name, value in stats.items()}
+
+    game, once = turn(3, 1)
+    assert game.players(3) == ("generator", "discriminator")
+    game, third = turn(3, 3)
+    assert game.players(3) == ("generator", "discriminator")
+    for name in ("adversarial", "matching"):
+        assert third[name] == pytest.approx(3 * once[name], rel=1e-5)
+    game, without = turn(4, 3)
+    assert game.players(4) == ("generator",)
+    assert without.keys() == once.keys() - {"adversarial", "matching"}
+    assert without["mse"] == pytest.approx(once["mse"], rel=1e-5)
+
+
 def test_quality_follows_what_pictures_take(objective: Make) -> None:
     """A picture that takes twice what it was asked for is coded worse from then on, and the other way."""
     game = objective(asked=True)

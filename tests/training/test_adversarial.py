@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -131,6 +133,34 @@ def test_feature_matching() -> None:
     assert real[0].grad is None and fake[0].grad is not None
     with pytest.raises(ValueError):
         adv.feature_matching(real, fake[:1])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_feature_matching_is_what_autograd_makes_of_it(kind: torch.dtype, weighted: bool) -> None:
+    torch.manual_seed(0)
+    fake, real = (torch.randn(3, 8, 12, 10).to(kind) for _ in "ab")
+    fake[0, 0, 0] = real[0, 0, 0]  # no difference, no gradient
+    fake = fake.contiguous(memory_format=torch.channels_last)
+    weights = torch.tensor([0.5, 1.0, 3.0]) if weighted else torch.ones(3)
+
+    def pull(loss: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, float]:
+        learned = fake.clone().requires_grad_()
+        value = loss(learned)
+        (2 * value).backward()  # type: ignore[no-untyped-call]
+        assert learned.grad is not None
+        return learned.grad, value.item()
+
+    def matching(maps: torch.Tensor) -> torch.Tensor:
+        return adv.feature_matching([real], [maps], weights if weighted else None)
+
+    def written(maps: torch.Tensor) -> torch.Tensor:
+        return (weights * (maps.float() - real.float()).abs().mean((1, 2, 3))).mean()
+
+    (gradient, value), (expected, other) = pull(matching), pull(written)
+    assert value == pytest.approx(other, rel=1e-3 if kind == torch.bfloat16 else 1e-6)
+    assert gradient.dtype == kind and not gradient[0, 0, 0].any()
+    assert torch.allclose(gradient.float(), expected.float(), rtol=0.01 if kind == torch.bfloat16 else 1e-6)
 
 
 def test_translation_shifts_whole_pixels_and_brings_in_zeros() -> None:

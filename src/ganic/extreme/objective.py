@@ -96,6 +96,9 @@ class CompactSettings(DistortionWeights):
     slopes: dict[str, Annotated[float, Field(ge=-2, le=2)]] = Field(default_factory=dict)
     # With data.rates, how much less L_GAN counts where there are more bits: (0.1 / rate) ** this.
     game_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    # Steps to a turn of the game, which then counts that often: its gradients are small and alike, those of
+    # the perceptual distance are large and mostly noise, and want more pictures.
+    game_every: Annotated[int, Field(ge=1)] = 1
     # Steps of shades, in grey levels at quality index 0 and 255: see ganic.extreme.shades.
     shades: tuple[Grey, Grey] = (2.4, 0.6)
     # In stages with the objective of the whole codec: pictures are judged with their shades, which cost bits.
@@ -184,7 +187,7 @@ class GenerativeCompression:
 
     def players(self, step: int) -> Sequence[str]:
         learner = LEARNERS.get(self.settings.stage, "codec")
-        return (learner, "discriminator") if self.settings.plays else (learner,)
+        return (learner, "discriminator") if self._plays(step) else (learner,)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         if player == "codec":
@@ -195,6 +198,9 @@ class GenerativeCompression:
             return list(self.shades.parameters())
         modules = [self.discriminator] if self.glance is None else [self.discriminator, self.glance]
         return [parameter for module in modules for parameter in module.parameters()]
+
+    def _plays(self, step: int) -> bool:
+        return self.settings.plays and step % self.settings.game_every == 0
 
     def fresh_batch(self, player: str) -> bool:
         return False
@@ -207,7 +213,8 @@ class GenerativeCompression:
         if player == "shades":
             return self._shades_turn(batch)
         self.distortion.eyes.redraw()
-        return self._codec_turn(batch) if self.settings.stage in WHOLE else self._generator_turn(batch)
+        turn = self._codec_turn if self.settings.stage in WHOLE else self._generator_turn
+        return turn(batch, step)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
         if self.asking is not None:
@@ -266,7 +273,7 @@ class GenerativeCompression:
             latent, prior = self.codec.compress(x, quality)
         return Reconstruction(self.codec.generator(latent, quality), latent, prior)
 
-    def _codec_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _codec_turn(self, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """H + lambda * 255^2 * d, with d in units of the MSE, and L_GAN where there is a discriminator."""
         x, quality = batch["image"], self._quality(batch)
         out = self._reconstruction(x, quality)
@@ -282,7 +289,7 @@ class GenerativeCompression:
         terms = {name: (weights[name][: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
         stats["psnr"] = (-10 * torch.log10((y.detach() - x).square().mean((1, 2, 3)))).mean()
         terms["rate"] = (weight * bpp).mean()
-        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
+        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch, step)
         return torch.stack(list(terms.values())).sum(), stats | terms
 
     def _weight(self, batch: Batch, quality: Tensor) -> Tensor:
@@ -356,14 +363,14 @@ class GenerativeCompression:
             bits = rate_bits(values, index, symbols).flatten(1).sum(1)
             return to_rgb(symbols * steps), bits
 
-    def _generator_turn(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _generator_turn(self, batch: Batch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """L_GAN + E[d]; the rate is fixed."""
         x, quality = batch["image"], self._quality(batch)
         out = self._reconstruction(x, quality)
         y = out.picture.float()
         weight = torch.ones_like(quality) if self.asking is None else batch["weight"]
         terms = {name: (weight[: len(d)] * d).mean() for name, d in self.distortion(x, y).items()}
-        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch)
+        terms |= self._evenness(x, y) | self._game(x, y, out.latent, batch, step)
         bpp = out.prior.bits / (x.shape[2] * x.shape[3])
         stats = {"bpp": bpp.mean(), **self._paid(batch, bpp), **terms}
         return torch.stack(list(terms.values())).sum(), stats
@@ -376,17 +383,18 @@ class GenerativeCompression:
             terms["screen"] = settings.screen * regularity(x, y)
         return terms
 
-    def _game(self, x: Tensor, y: Tensor, latent: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _game(self, x: Tensor, y: Tensor, latent: Tensor, batch: Batch, step: int) -> dict[str, Tensor]:
         """L_GAN for the pictures ``y`` of G, which D's turn will see too."""
         settings, weights = self.settings, None
-        if not settings.plays:
+        if not self._plays(step):
             return {}
         if settings.game_balance:
             # Where bits say what is there, what D asks for beside is error.
             weights = _scarcity(batch) ** settings.game_balance
         self._latent = latent.detach()
         adversarial, matching, self._seen = generator_terms(self.discriminator, x, y, self._glance(), weights)
-        return {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
+        terms = {"adversarial": settings.adversarial * adversarial, "matching": settings.matching * matching}
+        return {name: settings.game_every * term for name, term in terms.items()}
 
     def _discriminator_turn(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         assert self._seen is not None

@@ -8,7 +8,7 @@ is the mean of their losses.  Every function returns a scalar, the mean over the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -90,17 +90,37 @@ def _squared_gradients(critic: Critic, at: Tensor) -> Tensor:
     return gradient.float().flatten(1).square().sum(1)
 
 
+class _MeanDifference(torch.autograd.Function):
+    """The mean |a - b| of every sample of a, b [n, ...]; a gradient for a alone.
+
+    Written out, since maps of D at a picture's full resolution are the largest tensors of a step: autograd
+    would copy them to float32 or, in bfloat16, pass over them nine times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        change = a - b
+        ctx.save_for_backward(change)
+        sums = torch.linalg.vector_norm(change, 1, dim=tuple(range(1, a.ndim)), dtype=torch.float32)
+        means: Tensor = sums / a[0].numel()
+        return means
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (change,) = ctx.saved_tensors
+        share = (gradient / change[0].numel()).to(change.dtype)
+        return change.sign().mul_(share.view(-1, *[1] * (change.ndim - 1))), None
+
+
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
     """Mean over D's layers (of all scales) of the mean |D_i(x) - D_i(G(z))|.
 
     pix2pixHD (Wang et al. 2018, Eq. 4).  No gradient flows into the real side.
     """
-    # As float32, which is twice as fast as bf16 on CPUs.
-    reduction = "mean" if weights is None else "none"
-    layers = [
-        _weighed(F.l1_loss(g.float(), r.detach().float(), reduction=reduction), weights)
-        for r, g in zip(real, fake, strict=True)
-    ]
+    layers = []
+    for r, g in zip(real, fake, strict=True):
+        distances: Tensor = _MeanDifference.apply(g, r.detach())  # type: ignore[no-untyped-call]
+        layers.append((distances if weights is None else weights * distances).mean())
     return torch.stack(layers).mean()
 
 
