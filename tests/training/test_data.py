@@ -19,7 +19,7 @@ from training_toys import recipe, smooth
 
 from ganic.errors import DataError, RecipeError
 from ganic.training import sources, store
-from ganic.training.data import PictureBatches, held_back
+from ganic.training.data import CALM, PictureBatches, held_back
 from ganic.training.distributed import Team
 from ganic.training.recipes import Data
 from ganic.training.store import read_map
@@ -145,6 +145,25 @@ def test_crops_with_many_bits_are_drawn_more_often_and_count_less(tmp_path: Path
     assert weights.mean() == pytest.approx(1, abs=0.05)
     assert (weights * busy).mean() == pytest.approx(expected.item(), abs=0.04)
     assert weights.max() <= 4
+
+
+def test_calm_pictures_are_drawn_as_often_as_asked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{name}.png")
+
+    def share(**settings: Any) -> float:
+        data = batches(tmp_path, flips="none", rates=[0.2, 0.4], **settings)
+        draws = [data.batch(number) for number in range(100)]
+        calm = torch.cat([batch["level"] for batch in draws]) < CALM
+        assert torch.equal(calm, torch.cat([batch["image"].std((1, 2, 3)) for batch in draws]) < 0.1)
+        return calm.float().mean().item()
+
+    assert share(calm=1.0) == 0  # there are none
+    Image.fromarray(smooth(0, 64, 64) // 8 + 100).save(tmp_path / "d.png")
+    assert share() == pytest.approx(1 / 4, abs=0.08)
+    assert share(calm=0.5) == pytest.approx(1 / 2 + 1 / 2 / 4, abs=0.08)
+    assert share(calm=1.0) == 1
 
 
 @pytest.mark.parametrize("memory", ["none", "some"])

@@ -116,6 +116,7 @@ def test_overrides_leave_the_callers_tables_alone() -> None:
         ("players.codec.betas=[0.5, 1.0]", ["players.codec.betas.1:", "less than 1"]),
         ("data.scale=[1.0, 0.5]", ["data: scale needs its smaller number first"]),
         ("data.maps=['a', 'b']", ["data: maps needs one folder per source"]),
+        ("data.calm=0.5", ["data: calm needs rates"]),
         ("data.map_names=['_a', '_b']", ["data: map_names needs maps"]),
         ("data.map_values=[0, 256]", ["data.map_values.1:", "less than or equal to 255"]),
         ("schedule.stages=[{start=5},{start=5}]", ["schedule: stages must have increasing start steps"]),

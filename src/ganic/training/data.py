@@ -33,6 +33,10 @@ ATTEMPTS = 100
 WINDOWS = 4
 """Of which one becomes a crop where rates are asked for."""
 
+CALM = 160.0
+"""Water level in squared grey levels below which a picture needs few bits for its rate.  Less than a fifth of
+pictures are like that, and their gradients are as good as orthogonal to those of others."""
+
 
 class _Asked(NamedTuple):
     """What batches say of a crop where rates are asked for, see ``objective.Batch``."""
@@ -173,12 +177,12 @@ class PictureBatches:
         asked: list[_Asked] = []
         for i in self._samples:
             rng = np.random.default_rng((self.seed, draw, i))
-            index, sample = self._pick(rng)
-            if self.settings.rates is None:
+            index, sample, rate = self._draw(rng)
+            if rate is None:
                 window = self._window(rng, sample)
                 crop = cut(sample.image, window, self.crop)
             else:
-                window, crop, request = self._ask(rng, index, sample, self.settings.rates)
+                window, crop, request = self._ask(rng, index, sample, rate)
                 asked.append(request)
             indices.append(index)
             crops.append(crop.to(self.pictures.device))
@@ -204,18 +208,14 @@ class PictureBatches:
         return draw_window(rng, height, width, self.crop, self.settings)
 
     def _ask(
-        self, rng: np.random.Generator, index: int, sample: store.Sample, limits: tuple[float, float]
+        self, rng: np.random.Generator, index: int, sample: store.Sample, rate: float
     ) -> tuple[Window, Tensor, _Asked]:
-        """A part of a picture, and the rate that the whole picture should have.
+        """A part of a picture that should have this rate as a whole.
 
         There is something to learn where a picture's bits are: of a few windows one is chosen with a chance
         that grows with its bits, and counts as much less.
         """
-        curve = self._curves.get(index)
-        if curve is None:
-            curve = self._curves[index] = RateCurve(sample.image, self.settings.scale[0])
-        low, high = limits
-        rate = low * (high / low) ** rng.random()
+        curve = self._curve(index, sample)
         windows = [self._window(rng, sample) for _ in range(WINDOWS)]
         crops = [cut(sample.image, window, self.crop) for window in windows]
         levels = [curve.level(rate, window.scale(self.crop)) for window in windows]
@@ -224,6 +224,24 @@ class PictureBatches:
         chosen = int(rng.choice(WINDOWS, p=chances))
         request = _Asked(rate, levels[chosen], 1 / (WINDOWS * float(chances[chosen])))
         return windows[chosen], crops[chosen], request
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, store.Sample, float | None]:
+        """A picture, and the rate that it should have, if any is asked for."""
+        if self.settings.rates is None:
+            return *self._pick(rng), None
+        low, high = self.settings.rates
+        calm = self.settings.calm > 0 and rng.random() < self.settings.calm
+        for _ in range(ATTEMPTS):
+            index, sample = self._pick(rng)
+            rate = low * (high / low) ** rng.random()
+            if not calm or self._curve(index, sample).level(rate) < CALM:
+                break
+        return index, sample, rate
+
+    def _curve(self, index: int, sample: store.Sample) -> RateCurve:
+        if index not in self._curves:
+            self._curves[index] = RateCurve(sample.image, self.settings.scale[0])
+        return self._curves[index]
 
     def _pick(self, rng: np.random.Generator) -> tuple[int, store.Sample]:
         for _ in range(ATTEMPTS):
