@@ -456,6 +456,26 @@ def test_the_generator_stage_is_the_joint_one_for_the_generator_alone(objective:
     assert moved == set(map(id, game.parameters("generator")))
 
 
+def test_the_encoder_stage_is_the_first_one_for_the_encoder_alone(objective: Make) -> None:
+    batch, found = {"image": pictures()}, {}
+    for stage, player in (("distortion", "codec"), ("encoder", "encoder")):
+        game = objective(stage=stage, texture=0.0, shaded=True)
+        assert game.players(0) == (player,)
+        mine = {id(p) for p in game.parameters(player)}
+        for parameter in game.networks.parameters():
+            parameter.requires_grad_(id(parameter) in mine)
+        loss, _ = game.loss(player, batch, 0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        found[stage] = loss.item(), [p.grad for p in game.codec.encoder.parameters()]
+    assert {id(p) for p in game.codec.parameters() if p.grad is not None} == mine
+    assert mine == set(map(id, game.codec.encoder.parameters()))
+    (loss_, gradients), (same, others) = found["distortion"], found["encoder"]
+    assert same == pytest.approx(loss_, rel=1e-6)
+    for one, other in zip(gradients, others, strict=True):
+        assert one is not None and other is not None
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-7)
+
+
 def test_the_prior_stage_moves_the_entropy_model_alone(objective: Make) -> None:
     game = objective(stage="prior")
     assert list(game.networks) == ["codec"] and game.players(0) == ("prior",)

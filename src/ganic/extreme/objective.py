@@ -6,9 +6,10 @@ Agustsson et al. 2019, Eq. (4) in both papers' numbering:
 
 in stages, each of which may be the last.  *distortion*: E, G and the entropy model minimise
 ``H + lambda(q) * 255^2 * d``, in bits per pixel, for a quality index q drawn anew for every picture: one
-model for all rates.  *joint*: the same with L_GAN, as the papers train.  *generator*: the joint stage's
-objective for G alone; files stay as they are.  *prior*: E and G stay as they are, the entropy model learns
-alone, for ``H`` and the squared error that its means leave in the latent.
+model for all rates.  *joint*: the same with L_GAN, as the papers train.  *encoder*: the first stage's
+objective for E alone; decoders stay as they are.  *generator*: the joint stage's objective for G alone;
+files stay as they are.  *prior*: E and G stay as they are, the entropy model learns alone, for ``H`` and the
+squared error that its means leave in the latent.
 *adversarial*: E and the entropy model stay as they are, so files do not change; G plays against a multi-scale
 discriminator.  *shades*: all of them stay as they are, and what an encoder has to know to add
 :mod:`ganic.extreme.shades` is learned.
@@ -70,10 +71,18 @@ PATIENCE = 0.02
 FACTORS = 1e-3, 1e2
 """How far it follows: rates that no quality reaches would lead it away for ever."""
 
-LEARNERS = {"generator": "generator", "adversarial": "generator", "prior": "prior", "shades": "shades"}
+Stage = Literal["distortion", "joint", "encoder", "generator", "prior", "adversarial", "shades"]
+
+LEARNERS = {
+    "encoder": "encoder",
+    "generator": "generator",
+    "adversarial": "generator",
+    "prior": "prior",
+    "shades": "shades",
+}
 """Who learns in stages that do not train the whole codec."""
 
-WHOLE = ("distortion", "joint", "generator")
+WHOLE = ("distortion", "joint", "encoder", "generator")
 """Stages whose objective is that of the whole codec."""
 
 BLOTCHES = 0.3
@@ -84,7 +93,7 @@ class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Literal["distortion", "joint", "generator", "prior", "adversarial", "shades"] = "distortion"
+    stage: Stage = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
@@ -192,7 +201,7 @@ class GenerativeCompression:
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
         if player == "codec":
             return list(self.codec.parameters())
-        if player in ("generator", "prior"):
+        if player in ("encoder", "generator", "prior"):
             return list(getattr(self.codec, player).parameters())
         if player == "shades":
             return list(self.shades.parameters())

@@ -56,7 +56,7 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
                 )
     if not isinstance(table, PublishedSettings) and recipe.crop % CELL_PIXELS:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {CELL_PIXELS} is needed")
-    parts = getattr(table, "stage", "") in LEARNERS
+    parts = LEARNERS.get(getattr(table, "stage", ""), "encoder") != "encoder"
     whole = not isinstance(table, SelectiveSettings) and not parts
     for name in recipe.compile:
         if name == "discriminator" or (name == "codec" and not whole):
