@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganic.errors import UsageError
 
+MOMENTUM = 0.95
 RMS = 0.2
 """Of an update's entries, in learning rates: about what Adam's have (arXiv:2502.16982, section 2.2)."""
 SMALLEST = 16
@@ -28,9 +29,6 @@ class Muon(torch.optim.Adam):
     Parameters of other shapes get Adam's, and so do convolutions with an even k, which here change the
     resolution, and those from or to a few channels, which are pictures.
 
-    ``momentum``: 0.99 where single gradients are mostly noise; orthogonal updates are as long along noise as
-    along what gradients have in common.
-
     Source: https://kellerjordan.github.io/posts/muon; the scale is that of Liu et al. (arXiv:2502.16982,
     Eq. 4).  Raises UsageError for a weight decay.
     """
@@ -42,12 +40,10 @@ class Muon(torch.optim.Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        momentum: float = 0.95,
     ) -> None:
         if weight_decay:
             raise UsageError(f"muon: weight_decay {weight_decay}; it has none, adamw has")
         super().__init__(parameters, lr=lr, betas=betas, eps=eps)
-        self.share = momentum
 
     @staticmethod
     def orthogonalises(parameter: nn.Parameter) -> bool:
@@ -67,8 +63,8 @@ class Muon(torch.optim.Adam):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(gradient, 1 - self.share)
-                update = gradient.lerp(momentum, self.share)
+                momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+                update = gradient.lerp(momentum, MOMENTUM)
                 alike[parameter.shape].append((parameter, update, group["lr"]))
                 parameter.grad = None  # not Adam's
         for matrices in alike.values():

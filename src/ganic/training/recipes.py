@@ -96,7 +96,6 @@ class Player(Table):
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    momentum: Decay | None = None  # muon's own; None: 0.95
     clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of all its gradients together; 0: no clipping
     # how many times the learning rate, by how names of parameters begin ("codec.prior"); others: once
     times: dict[str, Times] = {}
@@ -106,8 +105,6 @@ class Player(Table):
     def _consistent(self) -> Self:
         if self.kind == "muon" and self.weight_decay:
             raise ValueError("weight_decay is not for muon; adamw has it")
-        if self.kind != "muon" and self.momentum is not None:
-            raise ValueError(f"momentum is for muon; {self.kind} has betas")
         return self
 
 

@@ -206,14 +206,12 @@ class RunState:
                     f"{self.recipe.source}: players.{player}.times: {start!r} begins none of its parameters' "
                     "names; correct it or leave it out"
                 )
-        own = {} if settings.momentum is None else {"momentum": settings.momentum}
         return OPTIMISERS[settings.kind](
             list(groups.values()),
             lr=settings.lr,
             betas=settings.betas,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
-            **own,
         )
 
     def _known(self, name: str, what: str) -> str:
