@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -71,19 +71,29 @@ PATIENCE = 0.02
 FACTORS = 1e-3, 1e2
 """How far it follows: rates that no quality reaches would lead it away for ever."""
 
-Stage = Literal["distortion", "joint", "encoder", "generator", "prior", "adversarial", "shades"]
+StageName = Literal["distortion", "joint", "encoder", "generator", "prior", "adversarial", "shades"]
 
-LEARNERS = {
-    "encoder": "encoder",
-    "generator": "generator",
-    "adversarial": "generator",
-    "prior": "prior",
-    "shades": "shades",
+
+class Stage(NamedTuple):
+    """What is different from stage to stage."""
+
+    learner: str
+    """Who learns: the whole codec or a part of it."""
+    whole: bool
+    """Whether the objective is that of the whole codec."""
+    game: bool
+    """Whether L_GAN may be in it."""
+
+
+STAGES: Mapping[StageName, Stage] = {
+    "distortion": Stage("codec", whole=True, game=False),
+    "joint": Stage("codec", whole=True, game=True),
+    "encoder": Stage("encoder", whole=True, game=False),
+    "generator": Stage("generator", whole=True, game=True),
+    "prior": Stage("prior", whole=False, game=False),
+    "adversarial": Stage("generator", whole=False, game=True),
+    "shades": Stage("shades", whole=False, game=False),
 }
-"""Who learns in stages that do not train the whole codec."""
-
-WHOLE = ("distortion", "joint", "encoder", "generator")
-"""Stages whose objective is that of the whole codec."""
 
 BLOTCHES = 0.3
 """Squared grey levels that errors of shades are measured against where a picture has hardly any."""
@@ -93,7 +103,7 @@ class CompactSettings(DistortionWeights):
     """The ``[objective]`` table of a recipe with ``arch = "compact"``."""
 
     arch: Literal["compact"] = "compact"
-    stage: Stage = "distortion"
+    stage: StageName = "distortion"
     architecture: Architecture = Architecture()
     lambda_low: Price = 3e-5  # bits per pixel per squared grey level, at quality index 0
     lambda_high: Price = 6e-3  # the same at quality index 255; log-linear between
@@ -129,8 +139,9 @@ class CompactSettings(DistortionWeights):
         ends = self.lambda_before or (self.lambda_low, self.lambda_high)
         if not (self.lambda_low < self.lambda_high and ends[0] < ends[1]):
             raise ValueError("lambda grows with the quality; give the smaller one first")
-        if self.shaded and self.stage not in WHOLE:
-            raise ValueError(f"shaded: only the stages {', '.join(WHOLE)} judge pictures with their shades")
+        if self.shaded and not STAGES[self.stage].whole:
+            whole = ", ".join(name for name, stage in STAGES.items() if stage.whole)
+            raise ValueError(f"shaded: only the stages {whole} judge pictures with their shades")
         return self
 
     @field_validator("slopes")
@@ -143,8 +154,7 @@ class CompactSettings(DistortionWeights):
     @property
     def plays(self) -> bool:
         """Whether there is a discriminator."""
-        stages = ("joint", "generator", "adversarial")
-        return self.stage in stages and (self.adversarial > 0 or self.matching > 0)
+        return STAGES[self.stage].game and (self.adversarial > 0 or self.matching > 0)
 
 
 class GenerativeCompression:
@@ -156,6 +166,7 @@ class GenerativeCompression:
 
     def __init__(self, settings: CompactSettings, *, asked: bool = False) -> None:
         self.settings = settings
+        self.stage = STAGES[settings.stage]
         self.codec = CompactModel(settings.architecture)
         self.networks = nn.ModuleDict({"codec": self.codec})
         self.asking = Asking() if asked else None
@@ -195,7 +206,7 @@ class GenerativeCompression:
                 self.networks["glance"] = self.glance
 
     def players(self, step: int) -> Sequence[str]:
-        learner = LEARNERS.get(self.settings.stage, "codec")
+        learner = self.stage.learner
         return (learner, "discriminator") if self._plays(step) else (learner,)
 
     def parameters(self, player: str) -> Sequence[nn.Parameter]:
@@ -222,7 +233,7 @@ class GenerativeCompression:
         if player == "shades":
             return self._shades_turn(batch)
         self.distortion.eyes.redraw()
-        turn = self._codec_turn if self.settings.stage in WHOLE else self._generator_turn
+        turn = self._codec_turn if self.stage.whole else self._generator_turn
         return turn(batch, step)
 
     def after_step(self, step: int, stats: Mapping[str, float]) -> None:
@@ -275,7 +286,7 @@ class GenerativeCompression:
 
     def _reconstruction(self, x: Tensor, quality: Tensor) -> Reconstruction:
         """What the codec makes of pictures; where the generator learns alone, all before it is given."""
-        if LEARNERS.get(self.settings.stage) != "generator":
+        if self.stage.learner != "generator":
             whole: Reconstruction = self.codec(x, quality)  # in one call, which `compile` compiles
             return whole
         with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganic.errors import RecipeError
 from ganic.extreme.growing import channels, deepened, depths, grown, told
-from ganic.extreme.objective import LEARNERS, CompactSettings, GenerativeCompression
+from ganic.extreme.objective import STAGES, CompactSettings, GenerativeCompression
 from ganic.extreme.published_objective import PublishedObjective, PublishedSettings
 from ganic.extreme.respacing import respaced
 from ganic.extreme.selective_objective import SelectiveCompression, SelectiveSettings
@@ -56,8 +56,10 @@ def check(recipe: Recipe, table: CompactSettings | SelectiveSettings | Published
                 )
     if not isinstance(table, PublishedSettings) and recipe.crop % CELL_PIXELS:
         raise RecipeError(f"{recipe.source}: crop: {recipe.crop}; a multiple of {CELL_PIXELS} is needed")
-    parts = LEARNERS.get(getattr(table, "stage", ""), "encoder") != "encoder"
-    whole = not isinstance(table, SelectiveSettings) and not parts
+    if isinstance(table, CompactSettings):
+        whole = STAGES[table.stage].learner in ("codec", "encoder")
+    else:
+        whole = isinstance(table, PublishedSettings)
     for name in recipe.compile:
         if name == "discriminator" or (name == "codec" and not whole):
             raise RecipeError(

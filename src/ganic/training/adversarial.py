@@ -120,7 +120,7 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor], weights: Te
     layers = []
     for r, g in zip(real, fake, strict=True):
         distances: Tensor = _MeanDifference.apply(g, r.detach())  # type: ignore[no-untyped-call]
-        layers.append((distances if weights is None else weights * distances).mean())
+        layers.append(_weighed(distances, weights))
     return torch.stack(layers).mean()
 
 

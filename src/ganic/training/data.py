@@ -27,7 +27,8 @@ from ganic.water_filling import SIDE, RateCurve, rate_at
 LOGGER = logging.getLogger(__name__)
 
 ATTEMPTS = 100
-"""Damaged pictures that may be drawn in a row before the data count as unusable."""
+"""Pictures that may be drawn in a row before the data count as unusable if all are damaged, and as having no
+calm ones if none is calm."""
 
 
 WINDOWS = 4

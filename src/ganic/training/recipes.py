@@ -138,7 +138,7 @@ class Data(Table):
     grey: Unit = 0.0  # share of crops made grey
     vivid: Unit = 0.0  # share of crops in other colours, up to four times as saturated
     rates: tuple[Rate, Rate] | None = None  # bits per pixel that pictures are asked for, log-uniform between
-    calm: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of pictures that need few bits, drawn on purpose
+    calm: Unit = 0.0  # share of pictures that need few bits, drawn on purpose
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
