@@ -45,15 +45,17 @@ def test_no_gradient_is_no_update() -> None:
 def test_convolutions_move_by_orthogonal_steps_of_nesterov_momentum() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(16, 32, 3, bias=False)
-    before = conv.weight.detach().clone()
     optimiser = Muon(conv.parameters(), lr=0.5)
-    conv.weight.grad = torch.randn_like(conv.weight)
-    momentum = (1 - MOMENTUM) * conv.weight.grad
-    expected = orthogonal(((1 - MOMENTUM) * conv.weight.grad + MOMENTUM * momentum).flatten(1)[None])[0]
-    optimiser.step()
-    moved = before - conv.weight.detach()
-    assert torch.allclose(moved.flatten(1), 0.5 * RMS * 144**0.5 * expected, atol=1e-6)
-    assert moved.square().mean().sqrt().item() == pytest.approx(0.5 * RMS, rel=0.25)
+    momentum = torch.zeros_like(conv.weight)
+    for _ in range(2):
+        before, gradient = conv.weight.detach().clone(), torch.randn_like(conv.weight)
+        momentum = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
+        expected = orthogonal(((1 - MOMENTUM) * gradient + MOMENTUM * momentum).flatten(1)[None])[0]
+        conv.weight.grad = gradient.clone()
+        optimiser.step()
+        moved = before - conv.weight.detach()
+        assert torch.allclose(moved.flatten(1), 0.5 * RMS * 144**0.5 * expected, atol=1e-6)
+        assert moved.square().mean().sqrt().item() == pytest.approx(0.5 * RMS, rel=0.25)
 
 
 def test_everything_else_moves_as_with_adam() -> None:
