@@ -176,6 +176,30 @@ def test_sigterm_saves_and_returns(tmp_path: Path) -> None:
     assert again.finished and again.checkpoint == resumed.checkpoint and gan.turns == []
 
 
+def test_who_goes_on_with_other_settings_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ganic.training")
+    run(tmp_path, steps=2)
+    changed = {"steps": 4, "objective": {"poison_step": 99}, "init": "elsewhere"}
+
+    def said() -> list[tuple[str, str]]:
+        found = [(r.levelname, r.getMessage()) for r in caplog.records if "pictures/s" not in r.getMessage()]
+        caplog.clear()
+        return found
+
+    assert said() == []
+    run(tmp_path, **changed)
+    assert set(said()) == {
+        ("INFO", "steps: 4 from step 2 on, 2 before"),
+        ("INFO", "objective.poison_step: 99 from step 2 on, None before"),
+        ("WARNING", "init: only a run's first start reads it; begin in another folder"),
+    }
+    run(tmp_path, **changed)
+    assert said() == []  # the same again
+    (tmp_path / "metrics.jsonl").unlink()
+    run(tmp_path, **{**changed, "steps": 5})
+    assert said() == []  # nobody knows what was before
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_good_weights(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"toy: step 4: a loss or gradient is not finite; .*00000004"):
         run(tmp_path, objective={"poison_step": 4})

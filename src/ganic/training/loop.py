@@ -28,13 +28,16 @@ from ganic.training import checkpoint, distributed
 from ganic.training.data import Batches, PictureBatches, held_back
 from ganic.training.distributed import Team
 from ganic.training.objective import Batch, Objective, Validating
-from ganic.training.recipes import Recipe
-from ganic.training.run_log import Means, RunLog
+from ganic.training.recipes import Recipe, differences
+from ganic.training.run_log import LOGGER, Means, RunLog, run_recipe
 from ganic.training.run_state import RunState, Weights
 from ganic.training.schedule import factor
 
 SAMPLE_DRAW = 2**40
 """The draw that samples are made from: always the same pictures, and never reached by training."""
+
+AT_FIRST = "init", "fresh"
+"""Keys of a recipe that mean nothing to a run that goes on."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,25 @@ def train(
         run_dir.mkdir(parents=True, exist_ok=True)
         batches = data(recipe, team)
         run = RunState(recipe, objective, run_dir, team, weights)
+        if run.step and team.leads:
+            _say_what_changed(run)
         with RunLog(run_dir, steps=recipe.steps, step=run.step, leads=team.leads, quiet=quiet) as log:
             return _loop(run, batches, log)
     finally:
         team.leave()
+
+
+def _say_what_changed(run: RunState) -> None:
+    """To who goes on with a run: a setting that was left out this time would not be noticed otherwise."""
+    try:
+        before = run_recipe(run.run_dir)
+    except TrainingError:  # a log that is gone, or of a version whose recipes had other keys
+        return
+    for key, (was, now) in differences(before, run.recipe).items():
+        if key in AT_FIRST:
+            LOGGER.warning("%s: only a run's first start reads it; begin in another folder", key)
+        else:
+            LOGGER.info("%s: %r from step %d on, %r before", key, now, run.step, was)
 
 
 def _loop(run: RunState, batches: Batches, log: RunLog) -> Result:

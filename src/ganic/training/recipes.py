@@ -257,6 +257,23 @@ def parse(values: Mapping[str, Any], overrides: Sequence[str] = (), *, source: s
     return recipe
 
 
+def differences(before: Recipe, after: Recipe) -> dict[str, tuple[object, object]]:
+    """What two recipes have different values for, by key: ``{"players.codec.lr": (1e-4, 5e-5)}``; None where
+    only one of them has it."""
+    old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, after))
+    return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
 def _override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
