@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from ganic.errors import DataError
 from ganic.extreme.eyes import SMALLEST, Eyes
+from ganic.extreme.feature_terms import feature_terms
 from ganic.extreme.shades import from_rgb
 from ganic.metrics.artefacts import PERIODS, ROUNDING, SCREENS, WINDOW
-from ganic.metrics.perceptual import feature_distance, unit_length
 from ganic.metrics.structural import MIN_SIDE, ms_ssim
-from ganic.metrics.wasserstein import VARIANCE_FLOOR
 from ganic.training.recipes import Table
 
 Weight = Annotated[float, Field(ge=0)]
@@ -102,11 +101,12 @@ class Distortion:
         fake = self.eyes.look(y)
         terms = {}
         with torch.autocast(x.device.type, enabled=False):
+            layers = [torch.stack(feature_terms(a, b)) for a, b in zip(real, fake, strict=True)]
+            distance, texture = torch.stack(layers).mean(0)
             if weights.perceptual:
-                terms["perceptual"] = weights.perceptual * feature_distance(real, fake)
+                terms["perceptual"] = weights.perceptual * distance
             if weights.texture:
-                texture = [_texture(a, b) for a, b in zip(real, fake, strict=True)]
-                terms["texture"] = weights.texture * torch.stack(texture).mean(0)
+                terms["texture"] = weights.texture * texture
         return terms
 
     def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -182,19 +182,3 @@ def _phases(residual: Tensor) -> Tensor:
     whole = steps.shape[1] // PERIOD * PERIOD
     phases = steps[:, :whole].reshape(len(steps), -1, PERIOD).mean(1)
     return (phases / (phases.mean(1, keepdim=True) + EVEN)).mean(0)
-
-
-def _texture(real: Tensor, fake: Tensor) -> Tensor:
-    """Squared differences of local means and deviations of one activation, over overlapping 4x4 windows [n].
-
-    Wasserstein distortion (arXiv:2310.03629, Eq. 5) of Gaussian summaries, with box windows, which pool fast.
-    """
-
-    def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-        unit = unit_length(features)
-        mean = F.avg_pool2d(unit, 4, stride=2)
-        square = F.avg_pool2d(unit.square(), 4, stride=2)
-        return mean, (square - mean.square()).clamp_min(VARIANCE_FLOOR).sqrt()
-
-    (mean, deviation), (fake_mean, fake_deviation) = statistics(real), statistics(fake)
-    return ((mean - fake_mean).square() + (deviation - fake_deviation).square()).sum(1).mean((1, 2))

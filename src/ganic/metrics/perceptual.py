@@ -40,8 +40,8 @@ def feature_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tenso
 def _difference_of_unit_vectors(x: Tensor, y: Tensor) -> Tensor:
     """|x / |x| - y / |y||^2 over the channels of [n, c, h, w]: [n, h, w], float32.
 
-    From the three inner products, without making unit vectors: in training that is less than half the memory
-    traffic of :func:`unit_length`.
+    From the three inner products, without making unit vectors: less than half the memory traffic.  (Training
+    has :mod:`ganic.extreme.feature_terms`.)
     """
     x, y = x.float(), y.float()
     xx, yy, xy = (x * x).sum(dim=1), (y * y).sum(dim=1), (x * y).sum(dim=1)
