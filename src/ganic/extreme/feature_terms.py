@@ -22,15 +22,12 @@ from torch.nn import functional as F
 from ganic.metrics.perceptual import EPSILON
 from ganic.metrics.wasserstein import VARIANCE_FLOOR
 
-LEAST = 4
-"""Positions that a side has at least: one window."""
-
 STRIP = 2**18
 """Numbers that one thread's strip of one picture has, about: a megabyte of float32."""
 
 
 def feature_terms(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance [n] in [0, 4] and texture [n] of activations [n, c, h, w], h and w at least `LEAST`; float32.
+    """Distance [n] in [0, 4] and texture [n] of activations [n, c, h, w], sides at least 4; float32.
 
     Differentiable in ``fake`` alone.
     """
@@ -51,8 +48,7 @@ class _FeatureTerms(torch.autograd.Function):
         for pictures, cells in _strips(y):
             # One more row of cells completes the last windows; there is none after the last strip.
             rows, more = _rows(cells, h), slice(2 * cells.start, min(2 * cells.stop + 2, h))
-            units, spare = [part[:, : more.stop - more.start] for part in scratch[:2]], scratch[2]
-            spare = spare[:, : more.stop - more.start]
+            *units, spare = (part[:, : more.stop - more.start] for part in scratch)
             for z, unit, inverse in zip((x, y), units, lengths, strict=True):
                 unit.copy_(z[pictures, more])
                 factors = torch.mul(unit, unit, out=spare).sum(-1, keepdim=True).add_(EPSILON).rsqrt_()
